@@ -1,0 +1,229 @@
+"""Plackett-Luce Distillation (arXiv 2506.12542) in PyTorch: ranking, weights, loss, module."""
+
+import torch
+from torch import Tensor, nn
+
+from .plackett_luce import check_ranking, choice_losses
+from .validation import (
+    as_labels,
+    as_logits,
+    as_logits_pair,
+    check_label_unmasked,
+    check_masked_classes,
+    check_reduction,
+    check_temperature,
+    check_unmasked_values,
+    floored,
+    reduce_rows,
+    refuse,
+)
+
+WEIGHTS = ("teacher", "label", "one-hot", "uniform", "position")
+
+
+def teacher_ranking(teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """The teacher-optimal permutation pi* (paper, Sec. 4.1): label first, then by teacher logit.
+
+    Parameters
+    ----------
+    teacher_logits : Tensor [..., C]
+    labels : integer Tensor [...]
+
+    Returns
+    -------
+    int64 Tensor [..., C]
+        Classes from first to last rank. Equal logits keep the lower class index first.
+
+    Raises
+    ------
+    ValueError
+        Wrong types or shapes. Where values can be read (see `pld_edu.losses`): NaN, +inf, or a
+        label outside 0..C-1.
+    """
+    t = as_logits("teacher_logits", teacher_logits).detach()
+    y, _ = as_labels(labels, t, ignore_index=None)
+    check_unmasked_values("teacher_logits", t)
+    return _label_first(t, y)
+
+
+def rank_weights(
+    teacher_logits: Tensor,
+    ranking: Tensor,
+    *,
+    temperature: float = 1.0,
+    weights: str | Tensor = "teacher",
+) -> Tensor:
+    """The weights alpha_k in rank order (paper, Sec. 4.2).
+
+    Parameters
+    ----------
+    teacher_logits : Tensor [..., C]
+    ranking : integer Tensor [..., C]
+        From `teacher_ranking`.
+    temperature : float
+        Divides the teacher's logits, here and nowhere else.
+    weights : str or Tensor [..., C]
+        "teacher", "label", "one-hot", "uniform", "position", or an array in rank order; their
+        meanings are those of `pld_edu.reference.rank_weights`.
+
+    Returns
+    -------
+    float64 Tensor [..., C]
+        Detached.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, tensors of other shapes, a temperature that is not positive and finite.
+        Where values can be read (see `pld_edu.losses`): NaN or +inf, repeated classes, negative or
+        non-finite weights.
+    """
+    check_temperature(temperature)
+    t = as_logits("teacher_logits", teacher_logits).detach()
+    check_unmasked_values("teacher_logits", t)
+    check_ranking(ranking, t.shape[-1])
+    if ranking.shape != t.shape:
+        raise ValueError(
+            "ranking must hold every class of each row of teacher_logits, shape "
+            f"{tuple(t.shape)}, got shape {tuple(ranking.shape)}"
+        )
+    return _weights_by_rank(t, ranking, temperature, weights)
+
+
+def pld_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    weights: str | Tensor = "teacher",
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """The PLD loss (paper, Sec. 4.2).
+
+    Parameters
+    ----------
+    student_logits, teacher_logits : Tensor [..., C]
+        Any floating dtype. A class may be masked by -inf in both; it then takes no part in any
+        choice. No gradient flows into the teacher.
+    labels : integer Tensor [...]
+    temperature : float
+        Temperature of the weights; order and student are not touched by it.
+    weights : str or Tensor [..., C]
+        See `rank_weights`.
+    reduction : {"mean", "sum", "none"}
+    ignore_index : int
+        Rows with this label count for nothing; if there is no other, the mean is nan, as in
+        `torch.nn.functional.cross_entropy`.
+
+    Returns
+    -------
+    Tensor
+        Scalar, or [...] for reduction "none"; the student's dtype, but at least float32.
+
+    Raises
+    ------
+    ValueError
+        Wrong types, shapes that differ, a bad temperature, weights or reduction, the mean of 0
+        rows. Where values can be read (see `pld_edu.losses`): NaN or +inf, -inf in the student
+        alone or at the label, a label outside 0..C-1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> s, t = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, 2.0, -1.0]])
+    >>> round(pld_loss(s, t, torch.tensor([2])).item(), 6)
+    0.26204
+    """
+    check_reduction(reduction)
+    check_temperature(temperature)
+    s, t = as_logits_pair(student_logits, teacher_logits)
+    y, keep = as_labels(labels, s, ignore_index)
+    s, t = (torch.where(keep.unsqueeze(-1), z, 0.0) for z in (s, t))
+    check_masked_classes(s, t)
+    check_label_unmasked(s, y)
+    ranking = _label_first(t, y)
+    alpha = _weights_by_rank(t, ranking, temperature, weights)
+    masked = s.isneginf() & t.isneginf()
+    alpha = torch.where(masked.gather(-1, ranking), 0.0, alpha)
+    losses = choice_losses(floored(s).gather(-1, ranking))
+    return reduce_rows((alpha[..., :-1] * losses).sum(dim=-1), keep, reduction, student_logits)
+
+
+class PLDLoss(nn.Module):
+    """`pld_loss` as a module, called ``(student_logits, teacher_logits, labels)``."""
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        weights: str = "teacher",
+        reduction: str = "mean",
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        check_reduction(reduction)
+        self.temperature = temperature
+        self.weights = weights
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        return pld_loss(
+            student_logits,
+            teacher_logits,
+            labels,
+            temperature=self.temperature,
+            weights=self.weights,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+        )
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, weights={self.weights!r}"
+
+
+def _label_first(t: Tensor, y: Tensor) -> Tensor:
+    key = t.scatter(-1, y.unsqueeze(-1), float("inf"))
+    return key.argsort(dim=-1, descending=True, stable=True)
+
+
+def _weights_by_rank(
+    t: Tensor, ranking: Tensor, temperature: float, weights: str | Tensor
+) -> Tensor:
+    if not isinstance(weights, str):
+        return _given_weights(weights, t)
+    classes = t.shape[-1]
+    if weights in ("teacher", "label"):
+        alpha = (t / temperature).softmax(dim=-1).gather(-1, ranking)
+        if weights == "teacher":
+            return alpha
+    else:
+        alpha = torch.ones_like(t)
+    k = torch.arange(1, classes + 1, device=t.device, dtype=t.dtype)
+    if weights in ("label", "one-hot"):
+        return alpha * (k == 1)
+    if weights == "uniform":
+        return alpha / classes
+    if weights == "position":
+        halves = torch.exp2(-k) - 2.0**-classes
+        return alpha * (halves / halves.sum() if classes > 1 else 1.0)
+    raise ValueError(f"weights must be one of {WEIGHTS} or a tensor in rank order, got {weights!r}")
+
+
+def _given_weights(weights: Tensor, t: Tensor) -> Tensor:
+    alpha = as_logits("weights", weights).detach()
+    if alpha.shape != t.shape:
+        raise ValueError(
+            "weights in rank order must have the shape of the logits, "
+            f"{tuple(t.shape)}, got {tuple(alpha.shape)}"
+        )
+    refuse(
+        ~(alpha.isfinite() & (alpha >= 0)),
+        lambda at: (
+            "weights must be finite and not negative: a negative one is not convex; "
+            f"got {alpha[at].item()} at index {list(at)}"
+        ),
+    )
+    return alpha

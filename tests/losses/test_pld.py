@@ -1,0 +1,346 @@
+"""PLD in PyTorch: value, gradient and Hessian against 60 digits, differences and the reference."""
+
+from math import exp, inf, log, nan
+
+import cases
+import exact
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import BY_DTYPE, DIFFERENCES, FLOAT64
+from torch.nn import functional as F
+
+from pld_edu import losses, reference
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def tensors(*values, dtype=torch.float64):
+    """Logits and labels as tensors; the first asks for a gradient."""
+    *logits, y = values
+    s, *others = (torch.as_tensor(z, dtype=dtype) for z in logits)
+    return [s.clone().requires_grad_(), *others, torch.as_tensor(y)]
+
+
+def value_and_gradient(s, t, y, **options):
+    value = losses.pld_loss(s, t, y, **options)
+    return value.detach(), torch.autograd.grad(value.sum(), s)[0]
+
+
+@pytest.mark.parametrize("case", cases.CARD, ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inputs_on_which_public_implementations_fail(case, dtype):
+    tolerance = BY_DTYPE[dtype]
+    s, t, y = tensors(case.s, case.t, case.y, dtype=DTYPES[dtype])
+    truth, slope = exact.pld(s.tolist(), t.tolist(), case.y, case.temperature)
+    loss, gradient = value_and_gradient(s, t, y, temperature=case.temperature)
+    assert loss.dtype == DTYPES[dtype]
+    assert exact.loss_error(loss, truth) < tolerance.loss
+    assert exact.gradient_error(gradient, slope) < tolerance.gradient
+    assert loss.item() == pytest.approx(case.loss, rel=1e-5)
+    for i, g in case.gradient.items():
+        assert gradient[i].item() == pytest.approx(g, rel=0.02)
+        assert gradient[i].item() == pytest.approx(float(slope[i]), rel=tolerance.gradient)
+
+
+@pytest.mark.parametrize("case", cases.CARD, ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_inputs_give_a_float32_loss(case, dtype):
+    """The truth is that of the inputs as the dtype rounds them."""
+    tolerance, dtype = BY_DTYPE[dtype], HALVES[dtype]
+    s, t, y = tensors(case.s, case.t, case.y, dtype=dtype)
+    truth, slope = exact.pld(s.tolist(), t.tolist(), case.y, case.temperature)
+    loss, gradient = value_and_gradient(s, t, y, temperature=case.temperature)
+    assert loss.dtype == torch.float32
+    assert exact.loss_error(loss, truth) < tolerance.loss
+    rounded = torch.tensor(np.array(slope, float)).to(dtype)
+    subnormal = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    torch.testing.assert_close(gradient, rounded, rtol=tolerance.gradient, atol=subnormal)
+
+
+def test_batch_of_case_b():
+    assert losses.pld_loss(*tensors(*cases.CASE_B)).item() == pytest.approx(1.79443, rel=5e-6)
+
+
+def test_base_case_by_hand():
+    a, b, c = exp(0.5), exp(2), exp(-1)
+    by_hand = (c * log(1 + exp(-1) + exp(-2)) + b * log(1 + exp(-1))) / (a + b + c)
+    loss = losses.pld_loss(*tensors([1, 2, 3], [0.5, 2, -1], 2))
+    assert loss.item() == pytest.approx(by_hand, rel=FLOAT64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", cases.CLASSES)
+@pytest.mark.parametrize("student", cases.STUDENTS)
+@pytest.mark.parametrize("scale", cases.SCALES)
+def test_loss_and_gradient_in_60_digits(classes, scale, student, dtype):
+    rows = tensors(*cases.rows(classes, scale, student, dtype), dtype=DTYPES[dtype])
+    loss, gradient = value_and_gradient(*rows, temperature=2.0, reduction="none")
+    assert loss.dtype == gradient.dtype == DTYPES[dtype]
+    for row, (truth, slope) in enumerate(cases.truths(classes, scale, student, dtype)):
+        assert exact.loss_error(loss[row], truth) < BY_DTYPE[dtype].loss
+        assert exact.gradient_error(gradient[row], slope) < BY_DTYPE[dtype].gradient
+
+
+@pytest.mark.parametrize("name", cases.WEIGHTS)
+@pytest.mark.parametrize("classes", [2, 7, 100])
+def test_each_choice_of_weights_in_60_digits(name, classes):
+    arrays = cases.rows(classes, 10.0, "differs")
+    s, t, y = tensors(*arrays)
+    options = {"temperature": 3.0, "weights": name}
+    loss, gradient = value_and_gradient(s, t, y, reduction="none", **options)
+    alpha = losses.rank_weights(t, losses.teacher_ranking(t, y), **options)
+    for row, (a, b, label) in enumerate(cases.singles(*arrays)):
+        truth, slope = exact.pld(a, b, label, 3.0, name)
+        weights = exact.weights(name, b, exact.ranking(b, label), 3.0)
+        assert exact.loss_error(loss[row], truth) < FLOAT64
+        assert exact.gradient_error(gradient[row], slope) < FLOAT64
+        np.testing.assert_allclose(alpha[row], np.array(weights, float), rtol=FLOAT64)
+
+
+def test_weights_given_in_rank_order():
+    arrays = cases.batch((6,))
+    alpha = np.random.default_rng(1).exponential(size=arrays.t.shape)
+    alpha[0, 2] = 0.0
+    options = {"weights": torch.tensor(alpha), "reduction": "none"}
+    loss, gradient = value_and_gradient(*tensors(*arrays), **options)
+    for row, single in enumerate(cases.singles(*arrays)):
+        truth, slope = exact.pld(*single, alpha=alpha[row].tolist())
+        assert exact.loss_error(loss[row], truth) < FLOAT64
+        assert exact.gradient_error(gradient[row], slope) < FLOAT64
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7, 40])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_special_cases_of_pld(classes, scale):
+    """Paper, Sec. 4.2, with PyTorch's own cross-entropy as the first two."""
+    s, t, y = tensors(*cases.batch((6,), classes=classes, scale=scale))
+    cross_entropy = F.cross_entropy(s, y, reduction="none")
+    label_weight = (t / 3).softmax(-1).gather(-1, y[:, None])[:, 0]
+    expected = {
+        "one-hot": cross_entropy,
+        "label": label_weight * cross_entropy,
+        "uniform": losses.list_mle(s, t, y, reduction="none") / classes,
+        "position": losses.position_list_mle(s, t, y, reduction="none"),
+    }
+    for weights, rows in expected.items():
+        ours = losses.pld_loss(s, t, y, temperature=3.0, weights=weights, reduction="none")
+        torch.testing.assert_close(ours, rows, rtol=FLOAT64, atol=FLOAT64)
+
+
+@pytest.mark.parametrize("lead", cases.LEADS)
+def test_teacher_ranking_is_label_first_then_stable(lead):
+    _, t, y = cases.batch(lead, classes=40)
+    t = t.round()  # many ties
+    ranking = losses.teacher_ranking(torch.tensor(t), torch.tensor(y))
+    assert ranking.shape == t.shape
+    assert ranking.dtype == torch.int64
+    for index in np.ndindex(lead):
+        assert ranking[index].tolist() == exact.ranking(t[index].tolist(), int(y[index]))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_teachers_tie_by_lower_class_index(dtype):
+    rng = np.random.default_rng(2)
+    t = torch.tensor(rng.normal(size=(3, 100))).to(HALVES[dtype])
+    assert all(len(set(row)) < 100 for row in t.tolist())
+    y = torch.tensor([4, 99, 0], dtype=torch.int32)
+    ranking = losses.teacher_ranking(t, y)
+    for row in range(3):
+        assert ranking[row].tolist() == exact.ranking(t[row].tolist(), int(y[row]))
+
+
+@pytest.mark.parametrize("lead", cases.LEADS)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_reductions_over_any_leading_shape(lead, reduction):
+    arrays = cases.batch(lead)
+    truths = [exact.pld(*row) for row in cases.singles(*arrays)]
+    share = 1 / len(truths) if reduction == "mean" else 1
+    rows = np.array([loss for loss, _ in truths], float)
+    expected = rows.reshape(lead) if reduction == "none" else rows.sum() * share
+    loss, gradient = value_and_gradient(*tensors(*arrays), reduction=reduction)
+    assert loss.shape == np.shape(expected)
+    np.testing.assert_allclose(loss, expected, rtol=FLOAT64)
+    slopes = np.array([slope for _, slope in truths], float).reshape(arrays.s.shape) * share
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=FLOAT64)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 20.0])
+def test_derivatives_are_central_differences(scale):
+    s, t, y = tensors(*(z[0] for z in cases.rows(8, scale, "differs")))
+    gradient = value_and_gradient(s, t, y)[1]
+    hessian = torch.func.hessian(losses.pld_loss)(s.detach(), t, y)
+    for i, step in enumerate(1e-5 * torch.eye(8, dtype=torch.float64)):
+        up, down = (value_and_gradient(s + e, t, y) for e in (step, -step))
+        assert gradient[i].item() == pytest.approx((up[0] - down[0]).item() / 2e-5, abs=DIFFERENCES)
+        np.testing.assert_allclose(hessian[i], (up[1] - down[1]) / 2e-5, atol=DIFFERENCES)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("student", cases.STUDENTS)
+def test_hessian_in_60_digits(scale, student):
+    s, t, y = (z[:1] for z in cases.rows(7, scale, student, count=1))
+    truth = exact.pld_hessian(*cases.singles(s, t, y)[0], temperature=2.0)
+
+    def f(z):
+        return losses.pld_loss(z, torch.tensor(t[0]), torch.tensor(y[0]), temperature=2.0)
+
+    hessian = torch.func.hessian(f)(torch.tensor(s[0]))
+    # Autograd takes sigma (1 - sigma) apart, so digits are measured against the bound 1/2.
+    np.testing.assert_allclose(hessian, np.array(truth, float), rtol=0, atol=FLOAT64)
+
+
+def test_neither_teacher_nor_weights_receive_a_gradient():
+    s, t, y = tensors(*cases.batch((4,)))
+    t.requires_grad_()
+    alpha = torch.ones_like(t, requires_grad=True)
+    total = losses.pld_loss(s, t, y) + losses.pld_loss(s, t, y, weights=alpha)
+    total.backward()
+    assert s.grad.abs().max() > 0.01
+    assert t.grad is None
+    assert alpha.grad is None
+    assert not losses.rank_weights(t, losses.teacher_ranking(t, y)).requires_grad
+
+
+@pytest.mark.parametrize("weights", ["teacher", "label", "one-hot"])
+def test_masked_classes_take_no_part(weights):
+    s, t, y = cases.batch((3,), classes=6)
+    y[:] = [0, 3, 5]
+    left, y_left = [0, 2, 3, 5], [0, 2, 3]
+    fewer, fewer_t = s[:, left], t[:, left]
+    s[:, [1, 4]] = t[:, [1, 4]] = -inf
+    options = {"weights": weights, "temperature": 1.5}
+    rows = cases.singles(fewer, fewer_t, np.array(y_left))
+    truths = [exact.pld(*row, 1.5, weights) for row in rows]
+    loss, gradient = value_and_gradient(*tensors(s, t, y), **options)
+    assert exact.loss_error(loss, sum(truth for truth, _ in truths) / 3) < FLOAT64
+    expected = np.zeros((3, 6))
+    expected[:, left] = np.array([slope for _, slope in truths], float) / 3
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=FLOAT64)
+
+    def curvature(a, b, label):
+        b, label = torch.tensor(b), torch.tensor(label)
+        return torch.func.hessian(lambda z: losses.pld_loss(z, b, label, **options))(
+            torch.tensor(a)
+        )
+
+    hessian = curvature(s, t, y)
+    without = curvature(fewer, fewer_t, y_left)
+    assert not hessian.isnan().any()
+    index = torch.tensor(left)
+    kept = hessian[:, index][..., index]
+    torch.testing.assert_close(kept, without, rtol=0, atol=FLOAT64)
+    torch.testing.assert_close(hessian.abs().sum(), without.abs().sum(), rtol=FLOAT64, atol=0)
+
+
+def test_class_masked_in_the_teacher_alone_ranks_last_with_weight_zero():
+    s, t, y = [1.0, 4.0, 3.0, 0.5], [0.5, -inf, -1.0, -inf], 2
+    truth, slope = exact.pld(s, [0.5, -1e6, -1.0, -1e6], y)
+    loss, gradient = value_and_gradient(*tensors(s, t, y))
+    assert exact.loss_error(loss, truth) < FLOAT64
+    assert exact.gradient_error(gradient, slope) < FLOAT64
+
+
+@pytest.mark.parametrize("masked", [[1], [1, 3], [0, 1, 3]])
+def test_rows_mask_their_own_classes(masked):
+    """One row masked, one not, and classes that only the teacher masks between the others."""
+    s, t, y = cases.batch((2,), classes=5)
+    y[:] = [2, 2]
+    s[0, masked] = t[0, masked] = -inf
+    t[0, 4] = -inf
+    truths = [exact.pld(*row) for row in cases.singles(s[1:], t[1:], y[1:])]
+    finite = np.where(t[:1] == -inf, -1e6, t[:1])
+    gone = [i for i in range(5) if i not in masked]
+    few = (s[0, gone].tolist(), finite[0, gone].tolist(), gone.index(2))
+    truths.insert(0, exact.pld(*few))
+    loss, gradient = value_and_gradient(*tensors(s, t, y), reduction="none")
+    for row in range(2):
+        assert exact.loss_error(loss[row], truths[row][0]) < FLOAT64
+    assert exact.gradient_error(gradient[0, gone], truths[0][1]) < FLOAT64
+    assert (gradient[0, masked] == 0).all()
+    assert exact.gradient_error(gradient[1], truths[1][1]) < FLOAT64
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 255, 1])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_ignored_rows_count_for_nothing_whatever_they_hold(ignore_index, reduction):
+    arrays = cases.batch((5,), classes=4)
+    arrays.y[:] = [0, ignore_index, 2, 3, ignore_index]
+    kept = [0, 2, 3]
+    truths = [exact.pld(*row) for row in cases.singles(*(z[kept] for z in arrays))]
+    arrays.s[1], arrays.t[1], arrays.s[4], arrays.t[4] = nan, inf, -inf, nan
+    options = {"ignore_index": ignore_index, "reduction": reduction}
+    loss, gradient = value_and_gradient(*tensors(*arrays), **options)
+    share = 1 / 3 if reduction == "mean" else 1
+    if reduction == "none":
+        np.testing.assert_array_equal(loss[[1, 4]], 0)
+        loss = loss.sum()
+    assert exact.loss_error(loss, sum(truth for truth, _ in truths) * share) < FLOAT64
+    np.testing.assert_array_equal(gradient[[1, 4]], 0)
+    expected = np.array([slope for _, slope in truths], float) * share
+    np.testing.assert_allclose(gradient[kept], expected, rtol=0, atol=FLOAT64)
+
+
+def test_all_rows_ignored_is_what_cross_entropy_makes_of_it():
+    s, t, y = tensors(*cases.batch((2,)))
+    y[:] = -100
+    loss, gradient = value_and_gradient(s, t, y)
+    theirs = F.cross_entropy(s, y)
+    (their_gradient,) = torch.autograd.grad(theirs, s)
+    np.testing.assert_equal(loss.item(), theirs.item())
+    np.testing.assert_array_equal(gradient, their_gradient)
+    assert losses.pld_loss(s, t, y, reduction="sum").item() == 0
+
+
+@pytest.mark.parametrize("weights", cases.WEIGHTS)
+def test_one_class_costs_nothing(weights):
+    s, t, y = tensors([[3.0], [-5.0]], [[1.0], [2.0]], [0, 0])
+    loss, gradient = value_and_gradient(s, t, y, weights=weights)
+    assert loss.item() == 0
+    assert gradient.tolist() == [[0], [0]]
+
+
+def test_empty_batch_has_a_sum_and_no_rows():
+    s, t, y = tensors(torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
+    loss, gradient = value_and_gradient(s, t, y, reduction="sum")
+    assert loss.item() == 0
+    assert gradient.shape == (0, 3)
+    assert losses.pld_loss(s, t, y, reduction="none").shape == (0,)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    classes=st.integers(1, 12),
+    scale=st.sampled_from(cases.SCALES),
+    temperature=st.floats(0.1, 10),
+    weights=st.sampled_from(cases.WEIGHTS),
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+)
+def test_two_roads_to_each_number(seed, classes, scale, temperature, weights, reduction):
+    arrays = cases.batch((2, 2), classes=classes, scale=scale, seed=seed)
+    arrays.t[:] = arrays.t.round()  # ties
+    arrays.y[0, 0] = -100
+    options = {"temperature": temperature, "weights": weights, "reduction": reduction}
+    loss, gradient = value_and_gradient(*tensors(*arrays), **options)
+    # The digits of tiny losses are measured in 60 digits above.
+    np.testing.assert_allclose(loss, reference.pld_loss(*arrays, **options), rtol=1e-12, atol=1e-30)
+    expected = reference.pld_gradient(*arrays, **options)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_module_is_the_function_with_its_options(temperature):
+    case = cases.CARD[6]
+    assert case.name == "A"
+    s, t, y = tensors([case.s] * 3, [case.t] * 3, [case.y, case.y, 2])
+    module = losses.PLDLoss(temperature=temperature, ignore_index=2, reduction="sum")
+    truth = 2 * exact.pld(case.s, case.t, case.y, temperature)[0]
+    assert exact.loss_error(module(s, t, y), truth) < FLOAT64
+    position = losses.PLDLoss(weights="position")(s, t, y)
+    truths = [exact.pld(case.s, case.t, label, alpha="position")[0] for label in y.tolist()]
+    assert exact.loss_error(position, sum(truths) / 3) < FLOAT64
+    assert list(module.parameters()) == []
+    assert repr(module) == f"PLDLoss(temperature={temperature}, weights='teacher')"

@@ -1,0 +1,97 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from small_run import SMALL
+
+import pld_edu
+from pld_edu import cli, distill
+from pld_edu.experiments import METHODS
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setitem(cli.EXPERIMENTS, "mnist1d", SMALL)
+
+
+def test_help_needs_no_torch():
+    code = "import sys, pld_edu.cli; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "[]\n", answer.stderr
+
+
+def test_as_a_module():
+    command = [sys.executable, "-m", "pld_edu.cli", "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, f"pld_edu {pld_edu.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["distill", "--methods", "ce", "bert"], "argument --methods: invalid choice: 'bert'"),
+        (["distill", "--dataset", "imagenet"], "argument --dataset: invalid choice: 'imagenet'"),
+        (["distill", "--methods", "ce", "ce"], "name each method once, got ce, ce"),
+        (["distill", "--seeds", "1"], "an interval needs at least 2 seeds, got 1"),
+        (["distill", "--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
+        (["distill", "--epochs", "0"], "epochs must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_end_with_status_2_and_a_sentence(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_without_arguments_everything_is_at_its_default(monkeypatch):
+    asked = []
+
+    def run(experiment, out):
+        asked.append((experiment, str(out)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distill, "run", run)
+    assert cli.main(["distill"]) == 130
+    ((experiment, out),) = asked
+    assert experiment == cli.EXPERIMENTS["mnist1d"]
+    assert experiment.methods == METHODS
+    assert experiment.seeds == 10
+    assert out == "runs/mnist1d"
+
+
+def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
+    arguments = ["distill", "--methods", "ce", "pld", "--seeds", "3", "--epochs", "2"]
+    arguments += ["--out", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    first = capsys.readouterr()
+    assert "cnn teaches 9 students mlp32 side by side (3 settings, 3 seeds), 2 epochs." in first.out
+    assert "difference to CE" in first.out
+    assert "100%" in first.err, "a progress bar"
+    folder = tmp_path / "cnn-mlp32"
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    rows = json.loads((folder / "rows.json").read_text())
+    assert {(row["method"], row["epochs"]) for row in rows} == {("ce", 2), ("pld", 2)}
+
+    assert cli.main(arguments) == 0
+    second = capsys.readouterr()
+    assert "holds this run already, finished" in second.out
+    assert second.out.splitlines()[1:] == first.out.splitlines()[1:]
+
+    with pytest.raises(SystemExit) as end:
+        cli.main([*arguments, "--seeds", "2"])
+    assert end.value.code == 2
+    assert "seeds is 3 there, 2 here. Choose another --out" in capsys.readouterr().err
+
+
+def test_a_diverged_run_ends_with_status_1_and_a_sentence(small, tmp_path, capsys, monkeypatch):
+    def run(experiment, out):
+        raise FloatingPointError("the loss of pld-t1 with seed 0 became nan in epoch 1, step 1")
+
+    monkeypatch.setattr(distill, "run", run)
+    assert cli.main(["distill", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "pld-edu: the loss of pld-t1 with seed 0 became nan in epoch 1, step 1\n"
+    )
