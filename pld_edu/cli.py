@@ -1,4 +1,4 @@
-"""The command line: ``pld-edu distill``."""
+"""The command line: ``pld-edu distill`` and ``pld-edu check``."""
 
 import argparse
 import sys
@@ -30,18 +30,32 @@ def _parser() -> argparse.ArgumentParser:
         help="train a teacher and its students by every method, and compare them",
         description="Train a teacher and its students by every method, and compare them. About "
         "a minute on a CPU; interrupted, the same command goes on where it stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     distill.set_defaults(command=_distill)
-    distill.add_argument("--dataset", choices=EXPERIMENTS, default="mnist1d", help="data set")
     distill.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=METHODS, help="what to compare"
+        "--dataset", choices=EXPERIMENTS, default="mnist1d", help="default: mnist1d"
     )
-    distill.add_argument("--seeds", type=int, default=10, help="students of each setting")
     distill.add_argument(
-        "--epochs", type=int, help="of the students (default: those of the recipe)"
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=METHODS,
+        metavar="METHOD",
+        help=f"some of {' '.join(METHODS)} (default: all)",
     )
+    distill.add_argument(
+        "--seeds", type=int, default=10, help="students of each setting (default: 10)"
+    )
+    distill.add_argument("--epochs", type=int, help="of the students (default: the recipe's)")
     distill.add_argument("--out", type=Path, help="folder (default: runs/DATASET)")
+
+    from .check import command
+
+    check = commands.add_parser(
+        "check", help="is this loss PLD, and if not, what is wrong with it?"
+    )
+    command.add_arguments(check)
+    check.set_defaults(command=lambda options, _: command.run(options))
     return parser
 
 

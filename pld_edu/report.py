@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .compare import TITLES, Interval, Line, compare
+from .compare import TITLES, Interval, Line, by_setting, compare
+from .experiments import Setting
 
 
 def report(rows: Iterable[Mapping[str, Any]], teacher: Mapping[str, Any]) -> str:
@@ -39,7 +40,9 @@ Brackets: 95% intervals over {seeds} student seeds (initial weights and batch or
 teacher and one training
 set, each on its own. Lines at T = 1 are set against KD at T = 1, picked ones against KD at the T \
 picked for KD; the
-pick has the best held-out accuracy.
+pick has the best held-out accuracy:
+
+{held_out_table(rows)}
 
 {saturation_table(teacher["temperatures"])}
 (on the training set; cosine of the two gradients in the logits of {student}, seed 0, at its \
@@ -85,6 +88,19 @@ def _difference(found: Interval | None) -> tuple[str, str]:
     if found is None:
         return "", ""
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", found.verdict
+
+
+def held_out_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Mean held-out Top-1 of each method at each temperature: what the picks rest on."""
+    means = {setting: found.mean() for setting, found in by_setting(rows, "held_out_top1").items()}
+    columns = sorted({setting.temperature for setting in means}, key=lambda t: t or 0.0)
+    head = ("no T" if t is None else f"T = {t:g}" for t in columns)
+    lines = ["held-out Top-1, %" + "".join(f"{title:>9}" for title in head)]
+    for method in dict.fromkeys(setting.method for setting in means):
+        found = (means.get(Setting(method, t)) for t in columns)
+        cells = "".join(" " * 9 if mean is None else f"{mean:9.2f}" for mean in found)
+        lines.append(f"{TITLES[method]:17}{cells}".rstrip())
+    return "\n".join(lines)
 
 
 def saturation_table(temperatures: Iterable[Mapping[str, float]]) -> str:

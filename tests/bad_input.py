@@ -47,7 +47,7 @@ EMPTY = {S: [], T: [], Y: []}
 BAD = [
     Bad(
         "nan student",
-        {S: with_entry(GOOD[S], nan, (1, 0))},
+        {S: with_entry(GOOD[S], nan, (1, 0), (1, 2))},
         r"student_logits must be finite.*got nan at index \[1, 0\]",
     ),
     Bad(

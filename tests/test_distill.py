@@ -27,12 +27,9 @@ def test_one_row_for_each_setting_and_seed(finished):
     pairs = [("ce", None), *itertools.product(("kd", "dist", "pld"), (1.0, 4.0))]
     assert found == [(*pair, seed) for pair in pairs for seed in (0, 1)]
     for row in finished.rows:
-        assert (
-            list(row)
-            == (
-                "dataset teacher student method temperature seed epochs top1 top5 held_out_top1 "
-                "seconds device versions commit"
-            ).split()
+        assert " ".join(row) == (
+            "dataset teacher student method temperature seed epochs top1 top5 held_out_top1 "
+            "seconds device versions commit"
         )
         assert (row["dataset"], row["teacher"], row["student"]) == ("mnist1d", "cnn", "mlp32")
         assert row["epochs"] == 3

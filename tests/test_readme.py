@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pld_edu.compare import compare
+from pld_edu.report import comparison_table
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -55,3 +58,8 @@ def test_picture_is_the_one_that_notebook_00_computes() -> None:
         if "image/png" in output.get("data", {})
     ]
     assert (ROOT / "book" / "images" / "one_loss.png").read_bytes() in pictures
+
+
+def test_table_is_the_one_of_the_recorded_rows() -> None:
+    rows = ROOT / "notebooks" / "results" / "mnist1d" / "cnn-mlp32" / "rows.json"
+    assert comparison_table(compare(json.loads(rows.read_text()))) in README

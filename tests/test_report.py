@@ -1,6 +1,6 @@
 from pld_edu.compare import Interval, Line
 from pld_edu.experiments import Setting
-from pld_edu.report import closeness, comparison_table, report, saturation_table
+from pld_edu.report import closeness, comparison_table, held_out_table, report, saturation_table
 
 CE = Line(Setting("ce", None), False, Interval(50, 49, 51), None, None)
 KD = Line(Setting("kd", 1.0), False, Interval(52, 51, 53), Interval(2, 0.5, 3.5), None)
@@ -16,12 +16,12 @@ KD_AT_4 = KD._replace(setting=Setting("kd", 4.0), picked=True)
 
 def test_a_line_for_each_setting_with_differences_and_verdicts():
     lines = comparison_table([CE, KD, PLD, KD_AT_4]).splitlines()
-    assert [line.split() for line in lines[2:]] == [
-        "CE 50.00 [49.00, 51.00]".split(),
-        "KD 1 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better".split(),
+    assert [" ".join(line.split()) for line in lines[2:]] == [
+        "CE 50.00 [49.00, 51.00]",
+        "KD 1 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better",
         "PLD 1 51.00 [50.00, 52.00] +1.00 [-0.50, +2.50] no difference seen "
-        "-1.00 [-1.50, -0.50] worse".split(),
-        "KD 4 (picked) 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better".split(),
+        "-1.00 [-1.50, -0.50] worse",
+        "KD 4 (picked) 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better",
     ]
     starts = {lines[0].index("difference to KD"), lines[4].index("-1.00")}
     assert len(starts) == 1, "columns are aligned"
@@ -41,6 +41,21 @@ def test_their_difference_to_a_kd_picked_elsewhere_is_told():
         "PLD: held-out data picked T = 1, so the line above stands for both.",
         "PLD, T = 1 to KD at the T picked for KD: +0.25 [+0.10, +0.40] better",
     ]
+
+
+def test_held_out_table_has_the_mean_over_the_seeds_of_every_setting():
+    rows = [
+        {"method": method, "temperature": temperature, "seed": seed, "held_out_top1": base + seed}
+        for method, temperature, base in [("pld", 4.0, 30), ("ce", None, 10), ("pld", 1.0, 20)]
+        for seed in range(3)
+    ]
+    assert [line.split() for line in held_out_table(rows).splitlines()] == [
+        ["held-out", "Top-1,", "%", "no", "T", "T", "=", "1", "T", "=", "4"],
+        ["PLD", "21.00", "31.00"],
+        ["CE", "11.00"],
+    ]
+    lengths = [len(line) for line in held_out_table(rows).splitlines()]
+    assert lengths == [17 + 3 * 9, 17 + 3 * 9, 17 + 9], "columns are aligned"
 
 
 TEMPERATURES = [
@@ -66,7 +81,7 @@ def test_closeness_says_in_all_but_name_only_of_a_cosine_above_99():
 def test_report_names_teacher_student_seeds_and_fits_120_columns():
     rows = [
         {"student": "mlp32", "method": method, "temperature": temperature, "seed": seed}
-        | {"top1": 50.0 + seed * (method == "kd"), "held_out_top1": 50.0}
+        | {"top1": 50.0 + seed**2 * (method == "kd") + seed, "held_out_top1": 50.0}
         for method, temperature in (("ce", None), ("kd", 1.0))
         for seed in range(3)
     ]

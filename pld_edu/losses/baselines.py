@@ -60,8 +60,8 @@ def cross_entropy(
     s = torch.where(keep.unsqueeze(-1), s, 0.0)
     check_unmasked_values("student_logits", s)
     check_label_unmasked(s, y)
-    z = floored(s)
-    odds = (_others(z, y) - z.gather(-1, y.unsqueeze(-1))).logsumexp(dim=-1)
+    others = _others(floored(s, s.isneginf()), y)
+    odds = (others - s.gather(-1, y.unsqueeze(-1))).logsumexp(dim=-1)
     return reduce_rows(softplus(odds), keep, reduction, student_logits)
 
 
@@ -373,7 +373,7 @@ def _others(z: Tensor, y: Tensor) -> Tensor:
 
 def _label_and_rest(z: Tensor, y: Tensor, rest: Tensor) -> Tensor:
     label = z.gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    return torch.stack([label, floored(rest).logsumexp(dim=-1)], dim=-1)
+    return torch.stack([label, floored(rest, rest.isneginf()).logsumexp(dim=-1)], dim=-1)
 
 
 def _reduce(rows: Tensor, reduction: str, like: Tensor) -> Tensor:

@@ -147,7 +147,7 @@ def pld_loss(
     alpha = _weights_by_rank(t, ranking, temperature, weights)
     masked = s.isneginf() & t.isneginf()
     alpha = torch.where(masked.gather(-1, ranking), 0.0, alpha)
-    losses = choice_losses(floored(s).gather(-1, ranking))
+    losses = choice_losses(floored(s, masked).gather(-1, ranking))
     return reduce_rows((alpha[..., :-1] * losses).sum(dim=-1), keep, reduction, student_logits)
 
 

@@ -111,9 +111,9 @@ def check_label_unmasked(s: Tensor, y: Tensor) -> None:
     )
 
 
-def floored(values: Tensor) -> Tensor:
-    """`values` with a number far below every logit for -inf, whose differences would be NaN."""
-    return torch.where(values.isneginf(), torch.finfo(values.dtype).min / 4, values)
+def floored(values: Tensor, masked: Tensor) -> Tensor:
+    """`values` with a number far below every logit where -inf differences would be NaN."""
+    return torch.where(masked, torch.finfo(values.dtype).min / 4, values)
 
 
 def check_temperature(temperature: float) -> None:

@@ -90,6 +90,20 @@ def test_cross_entropy_without_a_row_left_is_nan_as_in_pytorch():
     assert losses.cross_entropy(s, torch.tensor([1, 1]), ignore_index=1).isnan()
 
 
+def test_cross_entropy_skips_masked_classes():
+    s, _, y = tensors([[1.0, -inf, -inf], [0.5, 1.0, -inf]], [0.0], [0, 1])
+    rows = losses.cross_entropy(s, y, reduction="none")
+    assert rows.tolist() == [0, pytest.approx(log1p(exp(-0.5)), rel=FLOAT64)]
+    other = 1 / (1 + exp(0.5))
+    slope = gradient(lambda z: losses.cross_entropy(z, y, reduction="sum"), s)
+    expected = torch.tensor([[0, 0, 0], [other, -other, 0]], dtype=torch.float64)
+    torch.testing.assert_close(slope, expected, rtol=FLOAT64, atol=0)
+    curvature = torch.func.hessian(lambda z: losses.cross_entropy(z, y, reduction="sum"))(s)
+    bend = other * (1 - other)
+    assert curvature[1, 0, 1, :2].tolist() == pytest.approx([bend, -bend], rel=FLOAT64)
+    assert curvature.abs().sum().item() == pytest.approx(4 * bend, rel=FLOAT64)
+
+
 def test_list_mle_keeps_the_digits_an_epsilon_inside_the_log_loses():
     s, t, y = tensors([0.0, -30.0], [1.0, 0.0], 0)
     slope = gradient(lambda z: losses.list_mle(z, t, y), s)

@@ -205,9 +205,10 @@ def test_neither_teacher_nor_weights_receive_a_gradient():
     assert not losses.rank_weights(t, losses.teacher_ranking(t, y)).requires_grad
 
 
+@pytest.mark.parametrize("scale", [2.0, 300.0])
 @pytest.mark.parametrize("weights", ["teacher", "label", "one-hot"])
-def test_masked_classes_take_no_part(weights):
-    s, t, y = cases.batch((3,), classes=6)
+def test_masked_classes_take_no_part(weights, scale):
+    s, t, y = cases.batch((3,), classes=6, scale=scale)
     y[:] = [0, 3, 5]
     left, y_left = [0, 2, 3, 5], [0, 2, 3]
     fewer, fewer_t = s[:, left], t[:, left]
@@ -234,6 +235,18 @@ def test_masked_classes_take_no_part(weights):
     kept = hessian[:, index][..., index]
     torch.testing.assert_close(kept, without, rtol=0, atol=FLOAT64)
     torch.testing.assert_close(hessian.abs().sum(), without.abs().sum(), rtol=FLOAT64, atol=0)
+
+
+def test_weights_of_masked_ranks_are_dropped():
+    s, t, y = tensors([1.0, -inf, 3.0, 0.5, -inf], [0.5, -inf, -1.0, 2.0, -inf], 2)
+    left, alpha = ([1.0, 3.0, 0.5], [0.5, -1.0, 2.0], 1), [0.5, 2.0, 0.25]
+    array = torch.tensor([*alpha, 7.0, 3.0])
+    for weights, wanted in ((array, alpha), ("uniform", [1 / 5] * 3)):
+        truth, slope = exact.pld(*left, alpha=wanted)
+        loss, gradient = value_and_gradient(s, t, y, weights=weights)
+        assert exact.loss_error(loss, truth) < FLOAT64
+        assert exact.gradient_error(gradient[[0, 2, 3]], slope) < FLOAT64
+        assert gradient[[1, 4]].tolist() == [0, 0]
 
 
 def test_class_masked_in_the_teacher_alone_ranks_last_with_weight_zero():

@@ -27,6 +27,7 @@ LOSSES = {
 }
 MODULES = [losses.PLDLoss(), losses.KDLoss(), losses.DISTLoss(), losses.DKDLoss()]
 ROW_LOSSES = [name for name in LOSSES if name != "dist_loss"]
+each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 COMPILER = any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
 each_loss = pytest.mark.parametrize("name", LOSSES)
 each_row_loss = pytest.mark.parametrize("name", ROW_LOSSES)
@@ -269,6 +270,25 @@ def test_nan_under_vmap_stays_nan(name):
     rows = torch.vmap(LOSSES[name])(s, t, y)
     assert rows[0].isfinite()
     assert rows[1].isnan()
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["pld_loss", "kd_loss", "dkd_loss"])
+def test_class_masked_in_the_student_alone_is_no_number_under_vmap(name, dtype):
+    """Where values cannot be refused, the loss must not pass for one."""
+    s, t, y = batch((2,), dtype=dtype)
+    s[1, (y[1] + 1) % 4] = -inf
+    rows = torch.vmap(LOSSES[name])(s, t, y)
+    assert rows.isfinite().tolist() == [True, False]
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["pld_loss", "cross_entropy"])
+def test_masked_label_is_no_number_under_vmap(name, dtype):
+    s, t, y = batch((2,), dtype=dtype)
+    s[1, y[1]] = -inf
+    rows = torch.vmap(LOSSES[name])(s, t, y)
+    assert rows.isfinite().tolist() == [True, False]
 
 
 def test_a_masked_class_and_an_ignored_row_under_vmap():

@@ -225,9 +225,10 @@ def test_largest_curvature_is_one_half():
     np.testing.assert_allclose(hessian, [[0.25, -0.25], [-0.25, 0.25]], rtol=FLOAT64)
 
 
+@pytest.mark.parametrize("scale", [2.0, 300.0])
 @pytest.mark.parametrize("weights", ["teacher", "label", "one-hot"])
-def test_masked_classes_take_no_part(weights):
-    s, t, y = cases.batch((3,), classes=6)
+def test_masked_classes_take_no_part(weights, scale):
+    s, t, y = cases.batch((3,), classes=6, scale=scale)
     s[:, [1, 4]] = t[:, [1, 4]] = -np.inf
     left = [0, 2, 3, 5]
     y, y_left = np.array([0, 3, 5]), np.array([0, 2, 3])
@@ -246,6 +247,17 @@ def test_masked_classes_take_no_part(weights):
     assert exact.loss_error(reference.pld_loss(s, t, y, **options), truth) < FLOAT64
 
 
+def test_weights_of_masked_ranks_are_dropped():
+    s, t, y = [1.0, -np.inf, 3.0, 0.5], [0.5, -np.inf, -1.0, 2.0], 2
+    left, alpha = ([1.0, 3.0, 0.5], [0.5, -1.0, 2.0], 1), [0.5, 2.0, 0.25]
+    for weights, given in ((np.array([*alpha, 7.0]), alpha), ("uniform", [1 / 4] * 3)):
+        truth, slope = exact.pld(*left, alpha=given)
+        assert exact.loss_error(reference.pld_loss(s, t, y, weights=weights), truth) < FLOAT64
+        gradient = reference.pld_gradient(s, t, y, weights=weights)
+        assert exact.gradient_error(gradient[[0, 2, 3]], slope) < FLOAT64
+        assert gradient[1] == 0
+
+
 def test_class_masked_in_the_teacher_alone_ranks_last_with_weight_zero():
     s, t, y = [1.0, 4.0, 3.0, 0.5], [0.5, -np.inf, -1.0, -np.inf], 2
     q = 1 / (1 + exp(1.5))  # the label's weight; class 0 has 1 - q, classes 1 and 3 nothing
@@ -258,11 +270,12 @@ def test_class_masked_in_the_teacher_alone_ranks_last_with_weight_zero():
     assert exact.gradient_error(reference.pld_gradient(s, t, y), slope) < FLOAT64
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("ignore_index", [-100, 255, 1])
 def test_ignored_rows_count_for_nothing_whatever_they_hold(ignore_index):
     s, t, y = cases.batch((5,), classes=4)
     y[:] = [0, ignore_index, 2, 3, ignore_index]
-    s[1], t[1], s[4], t[4] = nan, np.inf, -np.inf, nan
+    s[1], t[1], s[4], t[4] = nan, np.inf, np.inf, nan
     kept = [0, 2, 3]
     few = (s[kept], t[kept], y[kept])
     options = {"ignore_index": ignore_index}

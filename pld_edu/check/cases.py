@@ -1,0 +1,159 @@
+"""The cases: those of the vector file, random ones beside them, and one with a NaN."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import reference
+
+VECTORS = Path(__file__).with_name("vectors_v1.json")
+NUMERICAL_FLAGS = frozenset({"large", "spread", "extreme", "nan"})
+RANDOM_SHAPES = ((1, 4), (2, 4), (3, 5), (4, 6), (2, 10), (5, 30))
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """Right numbers for one choice of weights."""
+
+    loss_per_row: Floats
+    loss: float
+    gradient: Floats  # of the mean, [N, C]
+
+
+@dataclass(frozen=True, repr=False)
+class Case(Answer):
+    """One input with its right answers; `loss_per_row`, `loss` and `gradient` are PLD's.
+
+    Attributes
+    ----------
+    student_logits, teacher_logits : array [N, C]
+    labels : int array [N]
+    temperature : float
+    loss_per_row : array [N]
+    loss : float
+        Mean over the rows.
+    gradient : array [N, C]
+        Of the mean, with respect to the student's logits.
+    uniform : Answer
+        The same for weights 1/C.
+    tolerance : dict
+        ``tolerance["float32"]["absolute"]`` and ``["relative"]``; also "float64".
+    """
+
+    id: str
+    comment: str
+    flags: tuple[str, ...]
+    student_logits: Floats
+    teacher_logits: Floats
+    labels: NDArray[np.int64]
+    temperature: float
+    uniform: Answer
+    tolerance: dict[str, dict[str, float]] = field(hash=False)
+
+    def __repr__(self) -> str:
+        return f"Case({self.id!r})"
+
+    @property
+    def numerical(self) -> bool:
+        """True where rounding, not the formula, is put to the test."""
+        return bool(NUMERICAL_FLAGS.intersection(self.flags))
+
+    @property
+    def size(self) -> int:
+        """Number of logits."""
+        return int(self.student_logits.size)
+
+    @property
+    def scale(self) -> float:
+        """Largest student logit in absolute value."""
+        return float(np.abs(self.student_logits).max())
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """All cases of the vector file, for instance to parametrise a test over them.
+
+    Returns
+    -------
+    tuple of Case
+    """
+    data = json.loads(VECTORS.read_text(encoding="utf-8"))
+    return tuple(_from_json(entry) for entry in data["cases"])
+
+
+def random_cases(rng: np.random.Generator) -> tuple[Case, ...]:
+    """Cases that nobody can have memorised; truth from `pld_edu.reference`."""
+    return tuple(
+        _random_case(f"random-{i + 1}", rows, classes, rng)
+        for i, (rows, classes) in enumerate(RANDOM_SHAPES)
+    )
+
+
+def nan_case() -> Case:
+    """A NaN among the student's logits; the only right answers are NaN and an error."""
+    nan = np.array([np.nan])
+    answer = Answer(nan, np.nan, np.full((1, 3), np.nan))
+    base = cases()[0]
+    return Case(
+        **vars(answer),
+        id="nan-in-student",
+        comment="One student logit is NaN: the loss must be NaN, or an error, not a number.",
+        flags=("nan",),
+        student_logits=np.array([[1.0, np.nan, 3.0]]),
+        teacher_logits=base.teacher_logits,
+        labels=base.labels,
+        temperature=1.0,
+        uniform=answer,
+        tolerance=base.tolerance,
+    )
+
+
+def _from_json(entry: dict[str, Any]) -> Case:
+    return Case(
+        **vars(_answer(entry)),
+        id=entry["id"],
+        comment=entry["comment"],
+        flags=tuple(entry["flags"]),
+        student_logits=np.array(entry["student_logits"]),
+        teacher_logits=np.array(entry["teacher_logits"]),
+        labels=np.array(entry["labels"]),
+        temperature=entry["temperature"],
+        uniform=_answer(entry["uniform"]),
+        tolerance=entry["tolerance"],
+    )
+
+
+def _answer(entry: dict[str, Any]) -> Answer:
+    return Answer(np.array(entry["loss_per_row"]), entry["loss"], np.array(entry["gradient"]))
+
+
+def _random_case(name: str, rows: int, classes: int, rng: np.random.Generator) -> Case:
+    s = rng.integers(-256, 257, (rows, classes)) / 64.0
+    # A permutation of distinct values: a random tie would look like a mistake.
+    steps = np.sort(rng.integers(1, 65, (rows, classes)).cumsum(axis=-1), axis=-1) / 64.0
+    t = rng.permuted(steps - steps.mean(axis=-1, keepdims=True).round(), axis=-1)
+    y = rng.integers(0, classes, rows)
+
+    def answer(weights: str) -> Answer:
+        per_row = np.asarray(reference.pld_loss(s, t, y, weights=weights, reduction="none"))
+        return Answer(per_row, per_row.mean(), reference.pld_gradient(s, t, y, weights=weights))
+
+    return Case(
+        **vars(answer("teacher")),
+        id=name,
+        comment="Random; not in the file.",
+        flags=("plain", "random", *(("batch",) if rows > 1 else ())),
+        student_logits=s,
+        teacher_logits=t,
+        labels=y,
+        temperature=1.0,
+        uniform=answer("uniform"),
+        tolerance=cases()[0].tolerance,
+    )
