@@ -13,7 +13,7 @@ from .experiments import Setting
 # Okabe and Ito's colours; the markers say the same without colour.
 COLOURS = {
     "ce": "#000000",
-    "kd": "#E69F00",
+    "kd": "#D55E00",
     "dist": "#009E73",
     "dkd": "#CC79A7",
     "pld": "#0072B2",

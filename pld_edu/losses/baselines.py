@@ -248,7 +248,10 @@ def dkd_loss(
 
 
 class KDLoss(nn.Module):
-    """``ce_weight * cross-entropy + kd_weight * kd_loss``; 0.1 and 0.9 are usual."""
+    """``ce_weight * cross-entropy + kd_weight * kd_loss``; 0.1 and 0.9 are usual.
+
+    A label of -100 leaves its row out of the cross-entropy; the distillation term has no labels.
+    """
 
     def __init__(
         self, temperature: float = 4.0, ce_weight: float = 0.1, kd_weight: float = 0.9
@@ -272,7 +275,10 @@ class KDLoss(nn.Module):
 
 
 class DISTLoss(nn.Module):
-    """``ce_weight * cross-entropy + dist_loss`` with beta = gamma = 2, as its authors train it."""
+    """``ce_weight * cross-entropy + dist_loss`` with beta = gamma = 2, as its authors train it.
+
+    A label of -100 leaves its row out of the cross-entropy; the distillation term has no labels.
+    """
 
     def __init__(
         self,

@@ -196,7 +196,8 @@ def _weights_by_rank(
         return _given_weights(weights, t)
     classes = t.shape[-1]
     if weights in ("teacher", "label"):
-        alpha = (t / temperature).softmax(dim=-1).gather(-1, ranking)
+        below = t - t.amax(dim=-1, keepdim=True)
+        alpha = (below / temperature).softmax(dim=-1).gather(-1, ranking)
         if weights == "teacher":
             return alpha
     else:

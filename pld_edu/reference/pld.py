@@ -81,6 +81,8 @@ def rank_weights(
         array             taken as given, in rank order
         ================  =======================================  ======================
 
+        C counts masked classes too; `pld_loss` drops the weights of their ranks.
+
     Returns
     -------
     array [..., C]
@@ -105,7 +107,9 @@ def rank_weights(
         return _given_weights(weights, t.shape)
     alpha = np.zeros(t.shape)
     if weights in ("teacher", "label"):
-        alpha = np.take_along_axis(softmax(t / tau, axis=-1), pi, axis=-1)
+        with np.errstate(over="ignore"):
+            below = (t - t.max(axis=-1, keepdims=True)) / tau
+        alpha = np.take_along_axis(softmax(below, axis=-1), pi, axis=-1)
         if weights == "label":
             alpha[..., 1:] = 0.0
     elif weights == "one-hot":

@@ -357,3 +357,10 @@ def test_module_is_the_function_with_its_options(temperature):
     assert exact.loss_error(position, sum(truths) / 3) < FLOAT64
     assert list(module.parameters()) == []
     assert repr(module) == f"PLDLoss(temperature={temperature}, weights='teacher')"
+
+
+def test_weights_survive_a_tiny_temperature():
+    t = torch.tensor([[1e10, 2.0], [3.0, 3.0]])
+    ranking = losses.teacher_ranking(t, torch.tensor([0, 0]))
+    weights = losses.rank_weights(t, ranking, temperature=1e-300)
+    assert weights.tolist() == [[1.0, 0.0], [0.5, 0.5]]

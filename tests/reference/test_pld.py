@@ -328,3 +328,10 @@ def test_arguments_are_not_changed():
 def test_uniform_weights_and_student_give_log_factorial():
     loss = reference.pld_loss(np.zeros(100), np.arange(100.0), 7, weights="uniform")
     assert loss == pytest.approx(gammaln(101) / 100, rel=FLOAT64)
+
+
+def test_weights_survive_a_tiny_temperature():
+    t = [[1e10, 2.0], [3.0, 3.0]]
+    ranking = reference.teacher_ranking(t, [0, 0])
+    weights = reference.rank_weights(t, ranking, temperature=1e-300)
+    assert weights.tolist() == [[1.0, 0.0], [0.5, 0.5]]
