@@ -139,7 +139,7 @@ def refuse(bad: Tensor, message: Callable[[tuple[int, ...]], str]) -> None:
     except RuntimeError:  # vmap, fake tensors: there are no values to look at
         return
     if found:
-        raise ValueError(message(tuple(bad.nonzero()[0].tolist())))
+        raise ValueError(message(tuple(int(i) for i in bad.nonzero()[0])))
 
 
 def reduce_rows(rows: Tensor, keep: Tensor, reduction: str, like: Tensor) -> Tensor:
