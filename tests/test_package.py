@@ -3,7 +3,7 @@
 import inspect
 import subprocess
 import sys
-import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,11 +46,10 @@ def test_unknown_attribute_is_named():
         _ = pld_edu.loses
 
 
-def test_version_is_canonical_and_the_one_that_is_built():
-    assert str(Version(pld_edu.__version__)) == pld_edu.__version__
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "version" in project["project"]["dynamic"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "pld_edu.__version__"
+def test_version_is_canonical_and_the_one_that_is_installed_and_cited():
+    assert str(Version(pld_edu.__version__)) == pld_edu.__version__ == version("pld_edu")
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {pld_edu.__version__}\n" in citation
 
 
 @pytest.mark.parametrize("package", [pld_edu, reference, losses], ids=lambda p: p.__name__)

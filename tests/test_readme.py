@@ -5,6 +5,7 @@ import io
 import json
 import re
 from contextlib import redirect_stdout
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_one_command_line_a_section(title: str) -> None:
 
 
 def test_card_is_the_one_of_the_package() -> None:
-    assert (ROOT / "pld_edu" / "which_pld.md").read_text(encoding="utf-8") in README
+    assert (files("pld_edu") / "which_pld.md").read_text(encoding="utf-8") in README
 
 
 def test_local_links_lead_somewhere() -> None:
