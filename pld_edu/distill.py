@@ -119,14 +119,26 @@ def train_teacher(
     history : list of dict
         For each epoch the accuracies in percent, and `saturation` at temperature 1 as seen by the
         student of seed 0 at its initial weights.
+
+    Raises
+    ------
+    FloatingPointError
+        A logit is no longer finite.
     """
     teacher = build(experiment.teacher, experiment.teacher_seed)
     recipe = experiment.teacher_recipe
     student_logits = predict(build(experiment.student, 0), train.inputs)
 
     def epoch_losses(epoch: int) -> Iterator[Tensor]:
-        for rows in batches(experiment.teacher_seed, epoch, len(train.labels), recipe.batch_size):
-            yield losses.cross_entropy(teacher(train.inputs[rows]), train.labels[rows])
+        order = batches(experiment.teacher_seed, epoch, len(train.labels), recipe.batch_size)
+        for step, rows in enumerate(order):
+            logits = teacher(train.inputs[rows])
+            if not logits.isfinite().all():
+                raise FloatingPointError(
+                    f"a logit of the teacher is no longer finite in epoch {epoch + 1}, "
+                    f"step {step + 1}; a lower learning rate may help"
+                )
+            yield losses.cross_entropy(logits, train.labels[rows])
 
     def after_epoch() -> dict[str, float]:
         on_train = predict(teacher, train.inputs)

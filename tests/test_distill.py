@@ -188,3 +188,11 @@ def test_a_run_leaves_generators_and_threads_as_they_were(tmp_path):
     distill.run(tiny, tmp_path, progress=False)
     assert (torch.rand(2).tolist(), np.random.rand()) == expected  # noqa: NPY002
     assert torch.get_num_threads() == threads
+
+
+def test_a_teacher_that_diverges_is_named(tmp_path):
+    wild = replace(SMALL, teacher_recipe=replace(SMALL.teacher_recipe, learning_rate=1e30))
+    train, held_out, _ = distill.load_splits(wild)
+    message = r"a logit of the teacher is no longer finite in epoch 1, step \d+; a lower learning"
+    with pytest.raises(FloatingPointError, match=message):
+        distill.train_teacher(wild, train, held_out, tmp_path / "checkpoint", progress=False)
