@@ -4,6 +4,7 @@ Every method saw the same seeds (initial weights and batches), so differences ar
 seed. Intervals are 95% t intervals, each on its own: not corrected for how many there are.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ TITLES = {"ce": "CE", "kd": "KD", "dist": "DIST", "dkd": "DKD", "pld": "PLD"}
 
 
 class Interval(NamedTuple):
-    """A mean over seeds and its 95% t interval."""
+    """A mean over seeds and its 95% t interval, which is NaN to NaN for one seed."""
 
     mean: float
     low: float
@@ -26,6 +27,8 @@ class Interval(NamedTuple):
     @property
     def verdict(self) -> str:
         """Of a difference: on which side of 0 the whole interval lies."""
+        if math.isnan(self.low):
+            return "one seed: no verdict"
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "no difference seen"
@@ -72,7 +75,7 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
     Raises
     ------
     ValueError
-        A repeated row, settings with different seeds, or fewer than two seeds.
+        A repeated row, settings with different seeds, or no rows.
     """
     rows = list(rows)
     top1, held_out = by_setting(rows, "top1"), by_setting(rows, "held_out_top1")
@@ -98,17 +101,18 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """The mean of one value a seed, and its 95% t interval."""
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Interval(mean, math.nan, math.nan)
     found = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
-    return Interval(float(np.mean(values)), float(found.low), float(found.high))
+    return Interval(mean, float(found.low), float(found.high))
 
 
 def paired_difference(
     values: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray
 ) -> Interval:
     """The mean of `values` - `others`, seed by seed, and its 95% t interval."""
-    found = stats.ttest_rel(values, others).confidence_interval(CONFIDENCE)
-    mean = np.mean(np.subtract(values, others))
-    return Interval(float(mean), float(found.low), float(found.high))
+    return mean_interval(np.subtract(values, others))
 
 
 def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.ndarray]:
@@ -117,7 +121,7 @@ def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.
     Raises
     ------
     ValueError
-        A repeated row, settings with different seeds, or fewer than two seeds.
+        A repeated row, settings with different seeds, or no rows.
     """
     found: dict[Setting, dict[int, float]] = {}
     for row in rows:
@@ -133,8 +137,8 @@ def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.
                 f"paired differences need the same seeds for every setting: {name} has {own}, "
                 f"{next(iter(seeds))} has {first}"
             )
-    if len(first) < 2:
-        raise ValueError(f"an interval needs at least 2 seeds, got {len(first)}")
+    if not first:
+        raise ValueError("there are no rows to compare")
     return {
         setting: np.array([values[seed] for seed in first]) for setting, values in found.items()
     }

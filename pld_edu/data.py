@@ -1,4 +1,6 @@
-"""The data sets, as NumPy arrays: MNIST-1D made on the spot, and the NASCAR 2002 rankings."""
+"""The data sets, as NumPy arrays: MNIST-1D made on the spot, CIFAR-100 downloaded once, a shipped
+slice of it, and the NASCAR 2002 rankings.
+"""
 
 import csv
 import random
@@ -9,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import cifar
+
 MNIST1D_SEEDS = {"train": 0, "held_out": 1, "test": 2}
 
 
 class Split(NamedTuple):
-    """Inputs float32 [N, ...] and labels int64 [N]."""
+    """Inputs [N, ...], float32 or, if they are images, uint8; labels int64 [N]."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -59,7 +63,64 @@ def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Datase
     return Dataset(**{name: _mnist1d_split(n, MNIST1D_SEEDS[name]) for name, n in sizes.items()})
 
 
-DATASETS = {"mnist1d": mnist1d}
+def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> Dataset:
+    """CIFAR-100 (Krizhevsky 2009): photographs of 32x32 pixels in 100 classes.
+
+    Comes from the cache of `pld_edu.cifar.load`, in an order that depends on the images alone. The
+    held-out images are the last of the 50,000 for training, whatever `train` is.
+
+    Parameters
+    ----------
+    train, held_out, test : int
+        Images in each split: the first of the training set, its last, and the first of the test
+        set. All are at least 1, `train` + `held_out` at most 50,000 and `test` at most 10,000.
+
+    Returns
+    -------
+    Dataset
+        Three splits of inputs uint8 [N, 32, 32, 3] and labels int64 [N].
+
+    Raises
+    ------
+    ValueError
+        Sizes that the data set cannot give.
+    OSError
+        The data set is not there and cannot be downloaded.
+    """
+    for name, size in (("train", train), ("held_out", held_out), ("test", test)):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+    if train + held_out > cifar.TRAIN:
+        raise ValueError(
+            f"train + held_out must be at most {cifar.TRAIN}, the training images of CIFAR-100, "
+            f"got {train} + {held_out}; lower one of them"
+        )
+    if test > cifar.TEST:
+        raise ValueError(f"test must be at most {cifar.TEST}, CIFAR-100's, got {test}")
+    full = cifar.load()
+    return Dataset(
+        Split(full.train_images[:train], full.train_labels[:train]),
+        Split(full.train_images[-held_out:], full.train_labels[-held_out:]),
+        Split(full.test_images[:test], full.test_labels[:test]),
+    )
+
+
+def cifar100_slice() -> Split:
+    """A thousand images of CIFAR-100, shipped without loss: ten of each class.
+
+    They are among those that `cifar100` holds out by default, so no network trained by the
+    defaults has seen them. `pld_edu.cifar.class_names` names the classes.
+
+    Returns
+    -------
+    Split
+        Inputs uint8 [1000, 32, 32, 3] and labels int64 [1000]; the labels run 0..99 ten times
+        over, so every hundred images have one of each class.
+    """
+    return Split(*cifar.read_slice())
+
+
+DATASETS = {"mnist1d": mnist1d, "cifar100": cifar100}
 
 
 def nascar2002() -> list[list[str]]:

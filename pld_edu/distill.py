@@ -5,7 +5,7 @@ same batches and start from the same weights: methods differ in their loss and i
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import losses
+from . import distill_images, losses
 from .data import DATASETS
-from .experiments import Experiment, Setting
+from .experiments import Experiment, ImageExperiment, Setting
 from .models import StackedMLP, build, count_parameters
+from .objectives import make_loss
 from .records import (
+    STORED_SEED,
     claim,
     provenance,
     round_logits,
@@ -29,13 +31,6 @@ from .records import (
 from .saturation import saturation
 from .training import batches, fit
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-MODULES: dict[str, Callable[..., nn.Module]] = {
-    "kd": losses.KDLoss,
-    "dist": losses.DISTLoss,
-    "pld": losses.PLDLoss,
-}
-STORED_SEED = 0  # the seed whose test logits are kept
 
 
 class Split(NamedTuple):
@@ -53,7 +48,13 @@ class Run(NamedTuple):
     teacher: dict[str, Any]
 
 
-def run(experiment: Experiment, out: Path | str, *, progress: bool = True) -> Run:
+def run(
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    progress: bool = True,
+    device: torch.device | str | None = None,
+) -> Run:
     """Do an experiment; go on with it if it was interrupted; only read it if it is finished.
 
     Parameters
@@ -63,6 +64,9 @@ def run(experiment: Experiment, out: Path | str, *, progress: bool = True) -> Ru
         Everything is written into its folder ``TEACHER-STUDENT``.
     progress : bool
         Whether to show progress bars, on stderr.
+    device : torch.device or str, optional
+        Where networks for images are trained: CUDA if there is a GPU, otherwise the CPU. Those for
+        MNIST-1D are too small for anything but one CPU core.
 
     Returns
     -------
@@ -77,10 +81,32 @@ def run(experiment: Experiment, out: Path | str, *, progress: bool = True) -> Ru
     """
     folder = run_folder(experiment, out)
     claim(folder, experiment)
-    if not is_finished(folder):
+    if is_finished(folder):
+        return load(folder)
+    if isinstance(experiment, ImageExperiment):
+        distill_images.train_and_record(experiment, folder, chosen(device), progress)
+    else:
         with _one_thread():
             _train_and_record(experiment, folder, progress)
     return load(folder)
+
+
+def chosen(device: torch.device | str | None) -> torch.device:
+    """This device; of none, CUDA if there is a GPU, otherwise the CPU.
+
+    Raises
+    ------
+    ValueError
+        There is no such device.
+    """
+    has_gpu = torch.cuda.is_available()
+    try:
+        found = torch.device(device or ("cuda" if has_gpu else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"device must be cpu, cuda, ..., got {device!r}") from error
+    if found.type == "cuda" and not has_gpu:
+        raise ValueError("PyTorch sees no GPU here; the device cpu always works")
+    return found
 
 
 def run_folder(experiment: Experiment, out: Path | str) -> Path:
@@ -222,13 +248,6 @@ def train_students(
         progress=progress,
     )
     return students, seconds
-
-
-def make_loss(setting: Setting) -> Loss:
-    """The training loss of a setting, called ``(student_logits, teacher_logits, labels)``."""
-    if setting.temperature is None:
-        return lambda student_logits, _, labels: losses.cross_entropy(student_logits, labels)
-    return MODULES[setting.method](temperature=setting.temperature)
 
 
 def predict(model: nn.Module, inputs: Tensor) -> Tensor:

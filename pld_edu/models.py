@@ -1,9 +1,11 @@
-"""The networks, by name, and many small students as one stacked model."""
+"""All networks by name, those for MNIST-1D, and many small students as one stacked model."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from .networks import NETWORKS
 
 
 def cnn() -> nn.Sequential:
@@ -25,11 +27,16 @@ def mlp32() -> nn.Sequential:
     return nn.Sequential(nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
-MODELS: dict[str, Callable[[], nn.Sequential]] = {"cnn": cnn, "mlp32": mlp32}
+MODELS: dict[str, Callable[[], nn.Module]] = {"cnn": cnn, "mlp32": mlp32, **NETWORKS}
 
 
-def build(name: str, seed: int) -> nn.Sequential:
-    """A network with PyTorch's own initial weights for this seed.
+def names_for(dataset: str) -> list[str]:
+    """The networks that take the inputs of this data set."""
+    return [name for name in MODELS if (name in NETWORKS) == (dataset == "cifar100")]
+
+
+def build(name: str, seed: int) -> nn.Module:
+    """A network with the initial weights of this seed.
 
     Parameters
     ----------
@@ -40,8 +47,9 @@ def build(name: str, seed: int) -> nn.Sequential:
 
     Returns
     -------
-    nn.Sequential
-        Takes inputs [N, 40], gives logits [N, 10].
+    nn.Module
+        For MNIST-1D from inputs [N, 40] to logits [N, 10]; those of `pld_edu.networks` from
+        normalised images [N, 3, 32, 32] to logits [N, 100].
 
     Raises
     ------
@@ -68,7 +76,7 @@ class StackedMLP(nn.Module):
 
     Parameters
     ----------
-    models : sequence of S nn.Sequential
+    models : sequence of S nn.Module
         Linear layers with ReLU between them, as from `build`; their weights are copied.
 
     Raises
@@ -77,7 +85,7 @@ class StackedMLP(nn.Module):
         No model, or one with other parts than these.
     """
 
-    def __init__(self, models: Sequence[nn.Sequential]) -> None:
+    def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
         students = [_linear_layers(model) for model in models]
         if not students:
@@ -96,9 +104,9 @@ class StackedMLP(nn.Module):
         return values
 
 
-def _linear_layers(model: nn.Sequential) -> list[nn.Linear]:
+def _linear_layers(model: nn.Module) -> list[nn.Linear]:
     layers = []
-    for place, part in enumerate(model):
+    for place, part in enumerate(model.children()):
         if not isinstance(part, nn.ReLU if place % 2 else nn.Linear):
             raise ValueError(
                 "only perceptrons can be stacked: Linear, ReLU, Linear, ...; "

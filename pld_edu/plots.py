@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .calibration import Reliability
 from .compare import TITLES, by_setting, compare
 from .experiments import Setting
 
@@ -137,9 +138,145 @@ def teacher_saturation(epochs: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def _canvas(panels: int) -> tuple[Figure, Sequence[Axes]]:
+def learning_curves(curves: Iterable[Mapping[str, Any]], key: str = "held_out_top1") -> Figure:
+    """One panel for each temperature: every method's mean over the seeds, epoch by epoch.
+
+    Parameters
+    ----------
+    curves : iterable of mappings
+        The lines of ``curves.json``: `method`, `temperature`, `seed`, `epoch` and `key`.
+    key : str
+        What to show.
+
+    Returns
+    -------
+    Figure
+        Cross-entropy, which has no temperature, is in every panel; a band spans the seeds.
+    """
+    found: dict[Setting, dict[int, list[float]]] = {}
+    for line in curves:
+        epochs = found.setdefault(Setting(line["method"], line["temperature"]), {})
+        epochs.setdefault(line["epoch"], []).append(line[key])
+    temperatures = sorted({s.temperature for s in found if s.temperature is not None})
+    figure, panels = _canvas(len(temperatures), sharey=True)
+    ends: dict[float, dict[str, float]] = {temperature: {} for temperature in temperatures}
+    for axes, temperature in zip(panels, temperatures, strict=True):
+        for setting, epochs in found.items():
+            if setting.temperature not in (None, temperature):
+                continue
+            method, values = setting.method, [np.array(seeds) for seeds in epochs.values()]
+            means = [seeds.mean() for seeds in values]
+            colour, marker = COLOURS[method], MARKERS[method]
+            axes.plot(list(epochs), means, "-", marker=marker, color=colour, ms=4, lw=1.2)
+            lowest, highest = [v.min() for v in values], [v.max() for v in values]
+            axes.fill_between(list(epochs), lowest, highest, color=colour, alpha=0.12, lw=0)
+            ends[temperature][method] = means[-1]
+        axes.set_title(f"T = {temperature:g}", fontsize=10)
+        axes.set_xlabel("epoch")
+    for axes, temperature in zip(panels, temperatures, strict=True):
+        _label_ends(axes, ends[temperature])  # now that no panel changes the common scale any more
+    panels[0].set_ylabel("held-out Top-1, %" if key == "held_out_top1" else key.replace("_", " "))
+    return figure
+
+
+def reliability_diagrams(found: Mapping[Setting | str, Reliability]) -> Figure:
+    """Accuracy against confidence, a panel for each network, five to a row.
+
+    Parameters
+    ----------
+    found : mapping of Setting, or a name such as ``"teacher"``, to Reliability
+
+    Returns
+    -------
+    Figure
+        Bars are the accuracy in each bin, the dashed diagonal is perfect calibration, and the
+        title gives the expected calibration error (ECE) in points.
+    """
+    columns = min(5, len(found))
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(7.2, 0.6 + 1.7 * rows), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(found) :]:
+        axes.set_visible(False)
+    for axes, (who, bins) in zip(panels.flat, found.items(), strict=False):
+        title, colour = (who, "#E69F00") if isinstance(who, str) else (_title(who), COLOURS[who[0]])
+        edges = np.linspace(0, 1, len(bins.samples) + 1)
+        heights = np.nan_to_num(bins.accuracy)
+        axes.stairs(heights, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(heights, edges, color=colour, lw=1)
+        axes.plot([0, 1], [0, 1], "--", color="0.3", lw=1)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axes.set_xticklabels(["0", ".5", "1"])
+        axes.set_yticklabels(["0", ".5", "1"])
+        axes.set_title(f"{title}: {100 * bins.expected_error:.1f}", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("confidence", fontsize=10)
+    figure.supylabel("accuracy", fontsize=10)
+    return figure
+
+
+def weights_by_rank(weights: Mapping[float, np.ndarray]) -> Figure:
+    """How fast PLD's weights fall: at each rank the median over samples, and the middle 80%.
+
+    Parameters
+    ----------
+    weights : mapping of float to array [N, C]
+        For each temperature PLD's weights in rank order, as `pld_edu.reference.rank_weights` gives
+        them.
+
+    Returns
+    -------
+    Figure
+        Both axes are logarithmic; rank 1 is the label.
+    """
+    figure, (axes,) = _canvas(1)
+    styles = ("-", "--", ":", "-.")
+    colours = ("#0072B2", "#D55E00", "#009E73", "#000000")
+    for (temperature, alpha), style, colour in zip(weights.items(), styles, colours, strict=False):
+        rank = np.arange(1, alpha.shape[-1] + 1)
+        low, middle, high = np.quantile(alpha, [0.1, 0.5, 0.9], axis=0)
+        axes.fill_between(rank, low, high, color=colour, alpha=0.15, lw=0)
+        axes.plot(rank, middle, style, color=colour)
+        axes.annotate(
+            f"T = {temperature:g}",
+            (rank[-1], middle[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("rank (1: the label, 2: the teacher's first choice among the others, ...)")
+    axes.set_ylabel("weight: median and middle 80%")
+    return figure
+
+
+def _title(setting: Setting) -> str:
+    method, temperature = setting
+    return TITLES[method] + ("" if temperature is None else f", T = {temperature:g}")
+
+
+def _label_ends(axes: Axes, ends: Mapping[str, float], gap: float = 0.055) -> None:
+    """Names of methods at the right ends of their lines, pushed apart where they would overlap."""
+    low, high = axes.get_ylim()
+    heights: list[float] = []
+    for method, value in sorted(ends.items(), key=lambda end: end[1]):
+        height = (value - low) / (high - low)
+        heights.append(max(height, heights[-1] + gap) if heights else height)
+        axes.annotate(
+            TITLES[method],
+            (1.01, heights[-1]),
+            xycoords="axes fraction",
+            color=COLOURS[method],
+            fontsize=9,
+            va="center",
+        )
+
+
+def _canvas(panels: int, sharey: bool = False) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(6.0, 3.5), dpi=100, layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    axes = figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -14,6 +14,7 @@ from . import __version__
 from .experiments import Experiment
 from .training import write_atomically
 
+STORED_SEED = 0  # the seed whose test logits are kept
 GRID = 16  # stored logits are multiples of 1/16
 
 
@@ -87,8 +88,13 @@ def claim(folder: Path, experiment: Experiment) -> None:
     FileExistsError
         It belongs to another one already, or to nobody knows which.
     """
+    claim_settings(folder, asdict(experiment))
+
+
+def claim_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """As `claim`, for settings that are less or more than an experiment."""
     note = folder / "experiment.json"
-    wanted = json.loads(json.dumps(asdict(experiment)))
+    wanted = json.loads(json.dumps(settings))
     if note.exists():
         different = _differences(json.loads(note.read_text()), wanted)
         if different:

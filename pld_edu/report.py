@@ -1,6 +1,7 @@
 """A run in words: the table, what its intervals mean, and how close PLD is to cross-entropy."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from .compare import TITLES, Interval, Line, by_setting, compare
@@ -36,9 +37,7 @@ Student {student}: {teacher["student_parameters"]:,} parameters.
 
 {comparison_table(compare(rows))}
 
-Brackets: 95% intervals over {seeds} student seeds (initial weights and batch order), with one \
-teacher and one training
-set, each on its own. Lines at T = 1 are set against KD at T = 1, picked ones against KD at the T \
+{intervals(seeds)} Lines at T = 1 are set against KD at T = 1, picked ones against KD at the T \
 picked for KD; the
 pick has the best held-out accuracy:
 
@@ -48,6 +47,19 @@ pick has the best held-out accuracy:
 (on the training set; cosine of the two gradients in the logits of {student}, seed 0, at its \
 initial weights)
 {closeness(teacher["temperatures"])}"""
+
+
+def intervals(seeds: int) -> str:
+    """What the brackets of the table are."""
+    if seeds == 1:
+        return (
+            "One seed gives no interval and no verdict: another seed may well turn the order "
+            "around. Use --seeds 3 or more\nto learn which differences last."
+        )
+    return (
+        f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch order), "
+        "with one teacher and one training\nset, each on its own."
+    )
 
 
 def comparison_table(lines: Sequence[Line]) -> str:
@@ -78,7 +90,7 @@ def _cells(line: Line) -> list[str]:
     return [
         TITLES[method],
         where,
-        f"{line.top1.mean:.2f} [{line.top1.low:.2f}, {line.top1.high:.2f}]",
+        f"{line.top1.mean:.2f}{_brackets(line.top1, '.2f')}",
         *_difference(line.to_ce),
         *_difference(line.to_kd),
     ]
@@ -87,7 +99,11 @@ def _cells(line: Line) -> list[str]:
 def _difference(found: Interval | None) -> tuple[str, str]:
     if found is None:
         return "", ""
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", found.verdict
+    return f"{found.mean:+.2f}{_brackets(found, '+.2f')}", found.verdict
+
+
+def _brackets(found: Interval, digits: str) -> str:
+    return "" if isnan(found.low) else f" [{found.low:{digits}}, {found.high:{digits}}]"
 
 
 def held_out_table(rows: Iterable[Mapping[str, Any]]) -> str:

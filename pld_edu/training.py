@@ -1,8 +1,8 @@
-"""One training loop for teacher and students; it goes on where an interrupted run stopped."""
+"""The training loop: it goes on where an interrupted run stopped."""
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,29 +72,94 @@ def fit(
         optimizer, T_max=recipe.epochs * steps_per_epoch
     )
     trained: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    done, spent, history = 0, 0.0, []
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for name, part in trained.items():
-            part.load_state_dict(saved[name])
-        done, spent, history = saved["epochs"], saved["seconds"], saved["history"]
-    start = time.perf_counter() - spent
-    bar = tqdm(range(done, recipe.epochs), label, recipe.epochs, initial=done, disable=not progress)
-    for epoch in bar:
+
+    def run_epoch(epoch: int, step_done: Callable[[], object]) -> dict[str, float]:
         model.train()
         for loss in epoch_losses(epoch):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+            step_done()
         model.eval()
-        history.append({"epoch": epoch + 1} | (after_epoch() if after_epoch else {}))
-        if (epoch + 1) % CHECKPOINT_EVERY == 0 or epoch + 1 == recipe.epochs:
-            saved = {name: part.state_dict() for name, part in trained.items()}
-            spent = time.perf_counter() - start
-            saved |= {"epochs": epoch + 1, "seconds": spent, "history": history}
-            write_atomically(checkpoint, partial(torch.save, saved))
+        return {"epoch": epoch + 1} | (after_epoch() if after_epoch else {})
+
+    found = resumable(
+        run_epoch,
+        recipe.epochs,
+        steps_per_epoch,
+        trained,
+        checkpoint,
+        every=CHECKPOINT_EVERY,
+        label=label,
+        progress=progress,
+    )
     model.eval()
+    return found
+
+
+def resumable(
+    run_epoch: Callable[[int, Callable[[], object]], Any],
+    epochs: int,
+    steps_per_epoch: int,
+    trained: Mapping[str, Any],
+    checkpoint: Path,
+    *,
+    every: int = 1,
+    label: str = "",
+    progress: bool = True,
+    writes: bool = True,
+) -> tuple[list[Any], float]:
+    """Run every epoch that a checkpoint does not have already, and keep the checkpoint up to date.
+
+    Parameters
+    ----------
+    run_epoch : callable
+        Given the epoch (from 0) and a function to call after each step; what it returns becomes a
+        line of the history.
+    epochs, steps_per_epoch : int
+    trained : mapping
+        Everything that training changes: objects with `state_dict` and `load_state_dict`.
+    checkpoint : Path
+        Written atomically. If it exists, training goes on from it; a finished one is only loaded.
+    every : int
+        Epochs between checkpoints; the last epoch always has one.
+    label : str
+        Stands before the progress bar.
+    progress : bool
+        Whether to show the bar, on stderr.
+    writes : bool
+        Whether this process writes checkpoints: of several, one does.
+
+    Returns
+    -------
+    history : list
+        What `run_epoch` returned, epoch by epoch.
+    seconds : float
+        Time spent, earlier sittings included.
+    """
+    done, spent, history = 0, 0.0, []
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        for name, part in trained.items():
+            part.load_state_dict(saved[name])
+        done, spent, history = saved["epochs"], saved["seconds"], saved["history"]
+    start = time.perf_counter() - spent
+    with tqdm(
+        desc=label,
+        total=epochs * steps_per_epoch,
+        initial=done * steps_per_epoch,
+        unit="step",
+        disable=not progress,
+    ) as bar:
+        for epoch in range(done, epochs):
+            history.append(run_epoch(epoch, bar.update))
+            if (epoch + 1) % every == 0 or epoch + 1 == epochs:
+                saved = {name: part.state_dict() for name, part in trained.items()}
+                spent = time.perf_counter() - start
+                saved |= {"epochs": epoch + 1, "seconds": spent, "history": history}
+                if writes:
+                    write_atomically(checkpoint, partial(torch.save, saved))
     return history, spent
 
 

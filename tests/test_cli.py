@@ -1,13 +1,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from small_run import SMALL
 
 import pld_edu
 from pld_edu import cli, distill
-from pld_edu.experiments import METHODS
 
 
 @pytest.fixture
@@ -34,9 +34,13 @@ def test_as_a_module():
         (["distill", "--methods", "ce", "bert"], "argument --methods: invalid choice: 'bert'"),
         (["distill", "--dataset", "imagenet"], "argument --dataset: invalid choice: 'imagenet'"),
         (["distill", "--methods", "ce", "ce"], "name each method once, got ce, ce"),
-        (["distill", "--seeds", "1"], "an interval needs at least 2 seeds, got 1"),
+        (["distill", "--seeds", "0"], "seeds must be at least 1, got 0"),
         (["distill", "--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
         (["distill", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["distill", "--student", "resnet8"], "no network for mnist1d is called 'resnet8'; there"),
+        (["distill", "--preset", "cpu", "--teacher", "cnn"], "no network for cifar100 is called"),
+        (["distill", "--preset", "cpu", "--dataset", "mnist1d"], "is for --dataset cifar100"),
+        (["distill", "--device", "abacus"], "device must be cpu, cuda, ..., got 'abacus'"),
     ],
 )
 def test_bad_arguments_end_with_status_2_and_a_sentence(arguments, sentence, capsys):
@@ -49,7 +53,7 @@ def test_bad_arguments_end_with_status_2_and_a_sentence(arguments, sentence, cap
 def test_without_arguments_everything_is_at_its_default(monkeypatch):
     asked = []
 
-    def run(experiment, out):
+    def run(experiment, out, device):
         asked.append((experiment, str(out)))
         raise KeyboardInterrupt
 
@@ -57,9 +61,36 @@ def test_without_arguments_everything_is_at_its_default(monkeypatch):
     assert cli.main(["distill"]) == 130
     ((experiment, out),) = asked
     assert experiment == cli.EXPERIMENTS["mnist1d"]
-    assert experiment.methods == METHODS
+    assert experiment.methods == ("ce", "kd", "dist", "pld")
     assert experiment.seeds == 10
     assert out == "runs/mnist1d"
+
+
+def test_every_option_reaches_the_experiment(monkeypatch):
+    asked = []
+
+    def run(experiment, out, device):
+        asked.append((experiment, str(out), str(device)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distill, "run", run)
+    command = "distill --preset cpu --teacher resnet56 --student wrn_16_1 --methods pld ce"
+    command += " --temperatures 2 --seeds 1 --epochs 3 --teacher-epochs 4 --train 640 --device cpu"
+    assert cli.main(command.split()) == 130
+    cpu = cli.PRESETS["cpu"]
+    expected = replace(
+        cpu,
+        teacher="resnet56",
+        student="wrn_16_1",
+        methods=("pld", "ce"),
+        temperatures=(2.0,),
+        seeds=1,
+        train=640,
+        student_recipe=replace(cpu.student_recipe, epochs=3),
+        teacher_recipe=replace(cpu.teacher_recipe, epochs=4),
+    )
+    assert asked == [(expected, "runs/cifar100", "cpu")]
+    assert expected.dataset == "cifar100"
 
 
 def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
@@ -87,7 +118,7 @@ def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
 
 
 def test_a_diverged_run_ends_with_status_1_and_a_sentence(small, tmp_path, capsys, monkeypatch):
-    def run(experiment, out):
+    def run(experiment, out, device):
         raise FloatingPointError("the loss of pld-t1 with seed 0 became nan in epoch 1, step 1")
 
     monkeypatch.setattr(distill, "run", run)

@@ -107,7 +107,14 @@ def test_rows_that_cannot_be_paired():
         compare([*rows, rows[0]])
     with pytest.raises(ValueError, match=r"same seeds .*: pld-t4 has \[0, 1\], ce has \[0, 1, 2\]"):
         compare(rows[:-1])
-    with pytest.raises(ValueError, match=r"at least 2 seeds, got 1"):
-        compare(rows[:1])
-    with pytest.raises(ValueError, match=r"at least 2 seeds, got 0"):
+    with pytest.raises(ValueError, match=r"there are no rows to compare"):
         compare([])
+
+
+def test_one_seed_gives_means_and_differences_but_no_verdict():
+    rows = [row for row in rows_of(TOP1, HELD_OUT) if row["seed"] == 0]
+    lines = {line.setting: line for line in compare(rows) if not line.picked}
+    assert lines[PLD1].top1.mean == 53.0
+    assert lines[PLD1].to_ce.mean == 53.0 - 50.0
+    assert math.isnan(lines[PLD1].to_ce.low)
+    assert lines[PLD1].to_ce.verdict == "one seed: no verdict"

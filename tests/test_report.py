@@ -90,3 +90,18 @@ def test_report_names_teacher_student_seeds_and_fits_120_columns():
     assert "Teacher cnn: 12,970 parameters, Top-1 98.6%. Student mlp32: 1,642" in text
     assert "over 3 student seeds (initial weights and batch order), with one teacher" in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_report_of_one_seed_says_that_it_proves_nothing():
+    rows = [
+        {"student": "mlp32", "method": method, "temperature": temperature, "seed": 0}
+        | {"top1": top1, "held_out_top1": 50.0}
+        for method, temperature, top1 in (("ce", None, 50.0), ("kd", 1.0, 51.25))
+    ]
+    teacher = {"name": "cnn", "parameters": 12970, "student_parameters": 1642, "top1": 98.6}
+    text = report(rows, teacher | {"temperatures": TEMPERATURES})
+    assert "One seed gives no interval and no verdict" in text
+    (line,) = [line for line in text.splitlines() if line.split()[:2] == ["KD", "1"]]
+    assert line.split() == ["KD", "1", "51.25", "+1.25", "one", "seed:", "no", "verdict"]
+    assert "nan" not in text
+    assert max(map(len, text.splitlines())) <= 120
