@@ -1,0 +1,145 @@
+"""What was measured, as tables and figures: the directives ``recorded`` and ``benchmarks``.
+
+Every number is computed from the files in `notebooks/results` while the book is built.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from pld_edu import plots
+from pld_edu.bench.figure import costs
+from pld_edu.bench.report import report
+from pld_edu.compare import TITLES, Interval, Line, compare
+
+BOOK = Path(__file__).parent
+RESULTS = BOOK.parent / "notebooks" / "results"
+FIGURES = BOOK / "generated"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.add_directive("recorded", Recorded)
+    app.add_directive("benchmarks", Benchmarks)
+    return {"parallel_read_safe": True}
+
+
+class Recorded(SphinxDirective):
+    """``{recorded} mnist1d/*``: every finished run whose folder fits the pattern."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The runs as nodes; a sentence if there is none."""
+        runs = sorted(path.parent for path in RESULTS.glob(f"{self.arguments[0]}/rows.json"))
+        for run in runs:
+            self.env.note_dependency(run / "rows.json")
+        text = "\n\n".join(map(chapter, runs)) or "No such run is recorded yet."
+        return self.parse_text_to_nodes(text)
+
+
+class Benchmarks(SphinxDirective):
+    """``{benchmarks}``: what `pld-edu bench` has measured, one machine after the other."""
+
+    def run(self) -> list[nodes.Node]:
+        """The measurements as nodes; a sentence if there are none."""
+        files = sorted((RESULTS / "bench").glob("*.json"))
+        for path in files:
+            self.env.note_dependency(path)
+        text = "\n\n".join(map(benchmark, files)) or "No measurement is recorded yet."
+        return self.parse_text_to_nodes(text)
+
+
+def benchmark(path: Path) -> str:
+    """One machine's measurements in Markdown."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    caption = (
+        f"{result['processor']}: time of forward and backward in cross-entropies, and the most "
+        "memory held at a time, for each loss and shape. The tables hold the same numbers."
+    )
+    drawn = figure(f"bench-{path.stem}", costs(result["rows"]), caption)
+    tables = f"````{{dropdown}} The tables\n```text\n{report(result)}\n```\n````"
+    return f"**{result['processor']}**\n\n{drawn}\n\n{tables}"
+
+
+def chapter(folder: Path) -> str:
+    """One run in Markdown."""
+    rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+    experiment = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+    seeds = {row["seed"] for row in rows}
+    name = "-".join(folder.relative_to(RESULTS).parts)
+    title = f"{rows[0]['dataset']}: {rows[0]['teacher']} teaches {rows[0]['student']}"
+    opening = (
+        f"**{title}.** Students: {experiment['train']:,} training samples, "
+        f"{recipe(experiment['student_recipe'])}; seeds: {len(seeds)}."
+    )
+    if len(seeds) == 1:
+        return f"{opening}\n\n{without_intervals(rows)}"
+    return "\n\n".join(
+        [
+            opening,
+            table(compare(rows)),
+            figure(
+                f"{name}-comparison",
+                plots.comparison(rows),
+                f"Top-1 of every student of {title}. Pale: one student each. Below them: mean and "
+                "95% interval. The grey line is the mean of cross-entropy.",
+            ),
+            figure(
+                f"{name}-temperature",
+                plots.temperature_curve(rows),
+                f"Mean Top-1 of {title} against the temperature, on the test set (solid) and on "
+                "held-out training data (dashed), which pick the temperature.",
+            ),
+        ]
+    )
+
+
+def recipe(values: Mapping[str, Any]) -> str:
+    """``epochs 20, batch size 200``: a recipe's values with their names."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+
+
+def table(lines: Iterable[Line]) -> str:
+    """The comparison as a Markdown table; a pick that says nothing new is not listed again."""
+    lines = list(lines)
+    found = {(line.setting, line.to_kd): line for line in lines}
+    picked = {(line.setting, line.to_kd) for line in lines if line.picked}
+    rows = [["", "Top-1, %", "against CE", "against KD"], ["---"] * 4]
+    for key, line in found.items():
+        title = line.title + "<br>picked" * (key in picked)
+        rows.append([title, interval(line.top1, ""), lead(line.to_ce), lead(line.to_kd)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def without_intervals(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Students with one seed, each with the factor before its loss."""
+    lines = ["| | factor before the loss | Top-1, % |", "| --- | --- | --- |"]
+    for row in rows:
+        at = "" if row["temperature"] is None else f", T = {row['temperature']:g}"
+        factor, top1 = row["loss_factor"], row["top1"]
+        lines.append(f"| {TITLES[row['method']]}{at} | {factor:g} | {top1:.2f} |")
+    return "\n".join(lines)
+
+
+def lead(found: Interval | None) -> str:
+    """A difference and its verdict."""
+    return "" if found is None else f"{interval(found, '+')}<br>{found.verdict}"
+
+
+def interval(found: Interval, sign: str) -> str:
+    """``60.59 [59.98, 61.20]``, on one line."""
+    mean, low, high = (f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}") for value in found)
+    return f"{mean}&nbsp;[{low},&nbsp;{high}]"
+
+
+def figure(name: str, drawn: Any, caption: str) -> str:
+    """Save a figure and show it with its caption, which is also its alternative text."""
+    FIGURES.mkdir(exist_ok=True)
+    drawn.savefig(FIGURES / f"{name}.png", dpi=160)
+    return f"```{{figure}} /generated/{name}.png\n:alt: {caption}\n:width: 640px\n\n{caption}\n```"
