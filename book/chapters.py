@@ -73,9 +73,7 @@ def address(app: Sphinx, view: str) -> str:
 def turn_links(text: str, docname: str, repository: str) -> str:
     """Turn relative links that hold in the repository into links that hold in the book."""
     there = (BOOK / docname).parent
-    # A solved exercise becomes the student's version one folder up; its links hold there.
-    origin = docname.replace("/solutions/", "/")
-    here = (ROOT / origin).parent if docname.startswith("notebooks/") else there
+    here = (ROOT / docname).parent if docname.startswith("notebooks/") else there
 
     def turn(link: re.Match[str]) -> str:
         target = (here / link[1]).resolve()

@@ -58,13 +58,14 @@ class Benchmarks(SphinxDirective):
 def benchmark(path: Path) -> str:
     """One machine's measurements in Markdown."""
     result = json.loads(path.read_text(encoding="utf-8"))
+    machine = f"{result['device']} ({result['processor']})"
     caption = (
-        f"{result['processor']}: time of forward and backward in cross-entropies, and the most "
+        f"{machine}: time of forward and backward in cross-entropies, and the most "
         "memory held at a time, for each loss and shape. The tables hold the same numbers."
     )
     drawn = figure(f"bench-{path.stem}", costs(result["rows"]), caption)
     tables = f"````{{dropdown}} The tables\n```text\n{report(result)}\n```\n````"
-    return f"**{result['processor']}**\n\n{drawn}\n\n{tables}"
+    return f"**{machine}**\n\n{drawn}\n\n{tables}"
 
 
 def chapter(folder: Path) -> str:
@@ -80,24 +81,42 @@ def chapter(folder: Path) -> str:
     )
     if len(seeds) == 1:
         return f"{opening}\n\n{without_intervals(rows)}"
-    return "\n\n".join(
-        [
-            opening,
-            table(compare(rows)),
-            figure(
-                f"{name}-comparison",
-                plots.comparison(rows),
-                f"Top-1 of every student of {title}. Pale: one student each. Below them: mean and "
-                "95% interval. The grey line is the mean of cross-entropy.",
-            ),
+    parts = [opening, table(compare(rows)), *diverged(folder / "diverged.json")]
+    parts.append(
+        figure(
+            f"{name}-comparison",
+            plots.comparison(rows),
+            f"Top-1 of every student of {title}. Pale: one student each. Below them: mean and "
+            "95% interval. The grey line is the mean of cross-entropy.",
+        )
+    )
+    if len({row["temperature"] for row in rows}) > 3:  # no curve goes through two points
+        parts.append(
             figure(
                 f"{name}-temperature",
                 plots.temperature_curve(rows),
                 f"Mean Top-1 of {title} against the temperature, on the test set (solid) and on "
                 "held-out training data (dashed), which pick the temperature.",
-            ),
-        ]
-    )
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def diverged(path: Path) -> list[str]:
+    """A sentence for each student that was lost, and what its setting's other seeds came to."""
+    if not path.exists():
+        return []
+    said = []
+    for row in json.loads(path.read_text(encoding="utf-8")):
+        end = f"Top-1 {row['top1']:.2f}%" if "top1" in row else row["message"]
+        said.append(f"{student(row)}, seed {row['seed']}: {end}")
+    return [f"Left out, since a seed diverged. {'; '.join(said)}."]
+
+
+def student(row: Mapping[str, Any]) -> str:
+    """``PLD, T = 4``: how figures call it."""
+    method, temperature = TITLES[row["method"]], row["temperature"]
+    return method if temperature is None else f"{method}, T = {temperature:g}"
 
 
 def recipe(values: Mapping[str, Any]) -> str:
@@ -112,7 +131,7 @@ def table(lines: Iterable[Line]) -> str:
     picked = {(line.setting, line.to_kd) for line in lines if line.picked}
     rows = [["", "Top-1, %", "against CE", "against KD"], ["---"] * 4]
     for key, line in found.items():
-        title = line.title + "<br>picked" * (key in picked)
+        title = line.title.replace(" ", "&nbsp;") + "<br>picked" * (key in picked)
         rows.append([title, interval(line.top1, ""), lead(line.to_ce), lead(line.to_kd)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -121,9 +140,7 @@ def without_intervals(rows: Iterable[Mapping[str, Any]]) -> str:
     """Students with one seed, each with the factor before its loss."""
     lines = ["| | factor before the loss | Top-1, % |", "| --- | --- | --- |"]
     for row in rows:
-        at = "" if row["temperature"] is None else f", T = {row['temperature']:g}"
-        factor, top1 = row["loss_factor"], row["top1"]
-        lines.append(f"| {TITLES[row['method']]}{at} | {factor:g} | {top1:.2f} |")
+        lines.append(f"| {student(row)} | {row['loss_factor']:g} | {row['top1']:.2f} |")
     return "\n".join(lines)
 
 
@@ -142,4 +159,4 @@ def figure(name: str, drawn: Any, caption: str) -> str:
     """Save a figure and show it with its caption, which is also its alternative text."""
     FIGURES.mkdir(exist_ok=True)
     drawn.savefig(FIGURES / f"{name}.png", dpi=160)
-    return f"```{{figure}} /generated/{name}.png\n:alt: {caption}\n:width: 640px\n\n{caption}\n```"
+    return f"```{{figure}} /generated/{name}.png\n:alt: {caption}\n:width: 100%\n\n{caption}\n```"

@@ -95,14 +95,16 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     except ValueError as error:
         parser.error(str(error))
 
-    from . import distill, plots
+    from . import distill, plots, ranks
     from .models import names_for
     from .report import report
 
     for name in (experiment.teacher, experiment.student):
         if name not in names_for(experiment.dataset):
             known = ", ".join(names_for(experiment.dataset))
-            parser.error(f"no network for {experiment.dataset} is called {name!r}; there are {known}")
+            parser.error(
+                f"no network for {experiment.dataset} is called {name!r}; there are {known}"
+            )
     try:
         device = distill.chosen(options.device)
     except ValueError as error:
@@ -110,7 +112,7 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     out = options.out or Path("runs") / experiment.dataset
     folder = distill.run_folder(experiment, out)
     finished = distill.is_finished(folder)
-    if not finished:
+    if not finished and ranks.first():
         print(_plan(experiment), flush=True)
     try:
         run = distill.run(experiment, out, device=device)
@@ -122,6 +124,8 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where this one stopped.", file=sys.stderr)
         return 130
+    if not ranks.first():
+        return 0
     if finished:
         print(f"{folder} holds this run already, finished; here it is. Remove it to train again.")
     plots.comparison(run.rows).savefig(folder / "figure.png")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import distill_images, losses
+from . import distill_images, losses, ranks
 from .data import DATASETS
 from .experiments import Experiment, ImageExperiment, Setting
 from .models import StackedMLP, build, count_parameters
@@ -30,7 +30,6 @@ from .records import (
 )
 from .saturation import saturation
 from .training import batches, fit
-
 
 
 class Split(NamedTuple):
@@ -80,7 +79,8 @@ def run(
         A loss is no longer finite; the message says whose and when.
     """
     folder = run_folder(experiment, out)
-    claim(folder, experiment)
+    if ranks.first():
+        claim(folder, experiment)
     if is_finished(folder):
         return load(folder)
     if isinstance(experiment, ImageExperiment):
@@ -92,7 +92,7 @@ def run(
 
 
 def chosen(device: torch.device | str | None) -> torch.device:
-    """This device; of none, CUDA if there is a GPU, otherwise the CPU.
+    """The device asked for; if none is, CUDA if there is a GPU, otherwise the CPU.
 
     Raises
     ------

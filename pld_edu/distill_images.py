@@ -5,6 +5,7 @@ teacher in ``OUT/TEACHER`` (other students may share it), a seed's results in ``
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,6 @@ from .together import Images, Learner, predict, to_device, train_together
 from .training import write_atomically
 
 
-
 def train_and_record(
     experiment: ImageExperiment, folder: Path, device: torch.device, progress: bool = True
 ) -> None:
@@ -43,27 +43,34 @@ def train_and_record(
 
     Raises
     ------
+    FileExistsError
+        The folder, or the teacher's, holds a run with other settings.
     FloatingPointError
         A loss is no longer finite; the message says whose and when.
     """
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-    splits = DATASETS[experiment.dataset](experiment.train, experiment.held_out, experiment.test)
-    train, held_out, test = (to_device(split, device) for split in splits)
-    teacher, history = train_teacher(experiment, train, held_out, folder.parent, progress)
-    parts = [
-        train_seed(experiment, seed, teacher, (train, held_out, test), folder, progress)
-        for seed in range(experiment.seeds)
-    ]
-    np.save(folder / "labels.npy", test.labels.cpu().numpy())
-    write_json(folder / "curves.json", [line for part in parts for line in part["curves"]])
-    describe_teacher(experiment, teacher, history, (train, held_out, test), folder)
-    order = [setting.name for setting in experiment.settings]
-    rows = [row for part in parts for row in part["rows"]]
-    rows.sort(key=lambda row: order.index(row.pop("setting")))  # stable: seeds stay in order
-    write_json(folder / "rows.json", rows)
-    for seed in range(experiment.seeds):
-        (folder / f"seed-{seed}.json").unlink()
+    with ranks.joined(device) as own_device:
+        if own_device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+        sizes = experiment.train, experiment.held_out, experiment.test
+        splits = [to_device(split, own_device) for split in DATASETS[experiment.dataset](*sizes)]
+        train, held_out, test = splits
+        teacher, history = train_teacher(experiment, train, held_out, folder.parent, progress)
+        parts = [
+            train_seed(experiment, seed, teacher, (train, held_out, test), folder, progress)
+            for seed in range(experiment.seeds)
+        ]
+        ranks.wait()  # until all have read what the first is about to remove
+        if ranks.first():
+            np.save(folder / "labels.npy", test.labels.cpu().numpy())
+            write_json(folder / "curves.json", [line for part in parts for line in part["curves"]])
+            describe_teacher(experiment, teacher, history, (train, held_out, test), folder)
+            order = [setting.name for setting in experiment.settings]
+            rows = [row for part in parts for row in part["rows"]]
+            rows.sort(key=lambda row: order.index(row.pop("setting")))  # stable: seeds in order
+            write_json(folder / "rows.json", rows)
+            for seed in range(experiment.seeds):
+                (folder / f"seed-{seed}.json").unlink()
+        ranks.wait()
 
 
 def train_teacher(
@@ -92,11 +99,15 @@ def train_teacher(
     folder = out / experiment.teacher
     wanted = asdict(experiment)
     shared = ("dataset", "teacher", "train", "held_out", "teacher_recipe", "teacher_seed")
-    claim_settings(folder, {name: wanted[name] for name in (*shared, "precision")})
-    teacher = build(experiment.teacher, experiment.teacher_seed)
+    if ranks.first():
+        claim_settings(folder, {name: wanted[name] for name in (*shared, "precision")})
+    ranks.wait()
+    teacher = learning(build(experiment.teacher, experiment.teacher_seed), train)
     finished, checkpoint = folder / "teacher.pt", folder / "teacher.checkpoint"
     if not finished.exists():
-        watched, watched_held_out = (first(split, experiment.watched) for split in (train, held_out))
+        watched, watched_held_out = (
+            first(split, experiment.watched) for split in (train, held_out)
+        )
 
         def after_epoch(_: str) -> dict[str, float]:
             seen = predict(teacher, watched.inputs, experiment.precision)
@@ -107,7 +118,7 @@ def train_teacher(
             } | saturation(seen, watched.labels, torch.zeros_like(seen))
 
         found, seconds = train_together(
-            {"the teacher": Learner(placed(teacher, train), loss_without_teacher)},
+            {"the teacher": Learner(teacher, loss_without_teacher)},
             train,
             recipe,
             experiment.teacher_seed,
@@ -117,14 +128,18 @@ def train_teacher(
             label=f"teacher {experiment.teacher}",
             progress=progress,
         )
-        weights = {name: rounded(value) for name, value in teacher.state_dict().items()}
-        kept = {"weights": weights, "history": [line["the teacher"] for line in found]}
-        kept["seconds"] = seconds
-        write_atomically(finished, partial(torch.save, kept))
-        checkpoint.unlink()
-    kept = torch.load(finished, weights_only=True)
+        if ranks.first():
+            kept = {
+                "weights": {name: rounded(value) for name, value in teacher.state_dict().items()},
+                "history": [line["the teacher"] for line in found],
+                "seconds": seconds,
+            }
+            write_atomically(finished, partial(torch.save, kept))
+            checkpoint.unlink()
+    ranks.wait()
+    kept = torch.load(finished, weights_only=True, map_location="cpu")
     teacher.load_state_dict(kept["weights"])
-    return placed(teacher, train).eval().requires_grad_(False), kept["history"]
+    return teacher.eval().requires_grad_(False), kept["history"]
 
 
 def train_seed(
@@ -151,7 +166,7 @@ def train_seed(
     train, held_out, test = splits
     device = train.labels.device
     students = {
-        setting.name: placed(build(experiment.student, seed), train)
+        setting.name: learning(build(experiment.student, seed), train)
         for setting in experiment.settings
     }
 
@@ -173,38 +188,56 @@ def train_seed(
         label=f"seed {seed}, {len(students)} students {experiment.student}",
         progress=progress,
     )
-    rows, curves = [], []
+    if ranks.first():
+        rows = evaluated(experiment, seed, students, seconds, (held_out, test), folder)
+        curves = [
+            {**setting._asdict(), "seed": seed, **line[setting.name]}
+            for setting in experiment.settings
+            for line in history
+        ]
+        write_json(path, {"rows": rows, "curves": curves})
+        checkpoint.unlink()
+    ranks.wait()
+    return json.loads(path.read_text())
+
+
+def evaluated(
+    experiment: ImageExperiment,
+    seed: int,
+    students: Mapping[str, nn.Module],
+    seconds: float,
+    splits: tuple[Images, Images],
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """One row for each setting, whose name it has as `setting`; one seed's logits go into files."""
+    held_out, test = splits
     origin = provenance()
+    rows = []
     for setting in experiment.settings:
-        network = students[setting.name]
-        logits = stored_logits(network, test, experiment.precision)
-        held_out_logits = stored_logits(network, held_out, experiment.precision)
+        logits, labels = stored_logits(students[setting.name], test, experiment.precision)
+        unseen = stored_logits(students[setting.name], held_out, experiment.precision)
         if seed == STORED_SEED:
             write_logits(folder, setting.name, logits, seed)
-        labels, held_out_labels = test.labels.cpu().numpy(), held_out.labels.cpu().numpy()
-        who = {"method": setting.method, "temperature": setting.temperature, "seed": seed}
-        curves += [who | line[setting.name] for line in history]
         rows.append(
             {
                 "setting": setting.name,
                 "dataset": experiment.dataset,
                 "teacher": experiment.teacher,
                 "student": experiment.student,
-                **who,
-                "epochs": recipe.epochs,
+                "method": setting.method,
+                "temperature": setting.temperature,
+                "seed": seed,
+                "epochs": experiment.student_recipe.epochs,
                 "train_images": experiment.train,
                 "top1": top_k_accuracy(logits, labels, 1),
                 "top5": top_k_accuracy(logits, labels, 5),
-                "held_out_top1": top_k_accuracy(held_out_logits, held_out_labels, 1),
+                "held_out_top1": top_k_accuracy(*unseen, 1),
                 "seconds": seconds / len(students),  # an equal share: they trained together
-                "device": device_name(device),
+                "device": device_name(test.labels.device),
                 **origin,
             }
         )
-    found = {"rows": rows, "curves": curves}
-    path.write_text(json.dumps(found))
-    checkpoint.unlink()
-    return found
+    return rows
 
 
 def describe_teacher(
@@ -217,20 +250,19 @@ def describe_teacher(
     """Write ``teacher.json`` and the teacher's test logits; measure what both networks cost."""
     train, held_out, test = splits
     precision = experiment.precision
-    test_logits = stored_logits(teacher, test, precision)
-    held_out_logits = stored_logits(teacher, held_out, precision)
+    test_logits, labels = stored_logits(teacher, test, precision)
+    unseen = stored_logits(teacher, held_out, precision)
     write_logits(folder, "teacher", test_logits, experiment.teacher_seed)
     beginner = placed(build(experiment.student, STORED_SEED), train)
     teacher_logits = predict(teacher, train.inputs, precision)
     student_logits = predict(beginner, train.inputs, precision)
-    labels = test.labels.cpu().numpy()
     description = {
         "name": experiment.teacher,
         "parameters": count_parameters(teacher),
         "student_parameters": count_parameters(beginner),
         "top1": top_k_accuracy(test_logits, labels, 1),
         "top5": top_k_accuracy(test_logits, labels, 5),
-        "held_out_top1": top_k_accuracy(held_out_logits, held_out.labels.cpu().numpy(), 1),
+        "held_out_top1": top_k_accuracy(*unseen, 1),
         "temperatures": [
             {"temperature": temperature}
             | saturation(teacher_logits, train.labels, student_logits, temperature)
@@ -261,15 +293,22 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return top_k_accuracy(logits.cpu().numpy(), labels.cpu().numpy(), 1)
 
 
-def stored_logits(network: nn.Module, split: Images, precision: str) -> np.ndarray:
-    """The logits that are stored; what is recorded of them is computed after their rounding."""
-    return round_logits(predict(network, split.inputs, precision).cpu().numpy())
+def stored_logits(
+    network: nn.Module, split: Images, precision: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits as they are stored, and labels: what is recorded is computed after the rounding."""
+    logits = round_logits(predict(network, split.inputs, precision).cpu().numpy())
+    return logits, split.labels.cpu().numpy()
 
 
 def placed(network: nn.Module, train: Images) -> nn.Module:
     """On the device of the images, in the memory format that convolutions like best."""
-    network = ranks.with_shared_statistics(network.to(train.labels.device))
-    return network.to(memory_format=torch.channels_last)
+    return network.to(train.labels.device).to(memory_format=torch.channels_last)
+
+
+def learning(network: nn.Module, train: Images) -> nn.Module:
+    """The network `placed`, and ready to be trained by several processes."""
+    return ranks.with_shared_statistics(placed(network, train))
 
 
 def rounded(values: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ EXPERIMENTS = {
 
 # The same experiment where there is less to compute with.
 PRESETS = {
-    # For a small or free GPU.
+    # For a small or free GPU; many of those are slow at bfloat16.
     "small": replace(
         CIFAR100,
         teacher="resnet20",
@@ -170,6 +170,7 @@ PRESETS = {
         teacher_recipe=replace(SGD_60, epochs=30),
         student_recipe=replace(SGD_60, epochs=15),
         seeds=1,
+        precision="float32",
     ),
     # For one CPU core: a fifth of the training images, half of the test set, small networks, few
     # epochs.

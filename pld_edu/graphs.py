@@ -12,8 +12,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from . import ranks
+
 Result = TypeVar("Result")
 WARM_UPS = 3  # calls before the recording: libraries choose their kernels, memory is laid out
+
+
+def can_record(device: torch.device) -> bool:
+    """Whether steps are recorded here: on a GPU, unless several processes work together."""
+    return device.type == "cuda" and ranks.count() == 1
 
 
 def recorded(function: Callable[[], Result], device: torch.device) -> Callable[[], Result]:
@@ -36,7 +43,7 @@ def recorded(function: Callable[[], Result], device: torch.device) -> Callable[[
     UserWarning
         The function cannot be recorded; it is returned as it is, and works, only slower.
     """
-    if device.type != "cuda":
+    if not can_record(device):
         return function
     stream, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream(device))

@@ -134,7 +134,7 @@ def teacher_saturation(epochs: Sequence[Mapping[str, float]]) -> Figure:
     right.set_ylim(0, 1.03)
     for axes in (left, right):
         axes.set_xlabel("epoch of the teacher")
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        axes.legend(frameon=False, loc="best", fontsize=8)
     return figure
 
 

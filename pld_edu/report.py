@@ -53,8 +53,8 @@ def intervals(seeds: int) -> str:
     """What the brackets of the table are."""
     if seeds == 1:
         return (
-            "One seed gives no interval and no verdict: another seed may well turn the order "
-            "around. Use --seeds 3 or more\nto learn which differences last."
+            "One seed gives no interval and no verdict: another may turn the order around, and\n"
+            "--seeds 3 tells more."
         )
     return (
         f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch order), "

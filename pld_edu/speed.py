@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
 from torch import nn
 
 from .experiments import ImageExperiment
-from .objectives import make_loss
+from .graphs import recorded
+from .objectives import Loss, make_loss
 from .together import Images, logits_of, normalise
 
 REPETITIONS = 7
@@ -18,16 +20,16 @@ def latency(network: nn.Module) -> dict[str, float]:
     """Median milliseconds of a float32 forward pass on one CPU thread, for 1 and 128 images."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    network = network.to("cpu", memory_format=torch.channels_last).eval()
+    network = network.cpu().to(memory_format=torch.channels_last).eval()
+    found = {}
     try:
-        with torch.inference_mode():
-            return {
-                f"batch_{size}_ms": 1000 * seconds(lambda images=images: network(images))
-                for size in (1, 128)
-                for images in [torch.zeros(size, 3, 32, 32).to(memory_format=torch.channels_last)]
-            }
+        for size in (1, 128):
+            images = torch.zeros(size, 3, 32, 32).to(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                found[f"batch_{size}_ms"] = 1000 * seconds(partial(network, images))
     finally:
         torch.set_num_threads(threads)
+    return found
 
 
 def throughput(
@@ -58,12 +60,12 @@ def throughput(
     def learn() -> None:
         logits_of(student, inputs, precision).sum().backward()
 
+    def judge(loss: Loss) -> None:
+        loss(logits, teacher_logits, labels).backward()
+
     parts: dict[str, Callable[[], object]] = {"teacher": teach, "student": learn}
     for setting in experiment.settings:
-        loss = make_loss(setting)
-        parts[f"loss {setting.name}"] = lambda loss=loss: loss(
-            logits, teacher_logits, labels
-        ).backward()
+        parts[f"loss {setting.name}"] = partial(judge, make_loss(setting))
     spent = {name: seconds(part, device) for name, part in parts.items()}
     losses = sum(value for name, value in spent.items() if name.startswith("loss"))
     step = spent["teacher"] + len(experiment.settings) * spent["student"] + losses
@@ -72,10 +74,13 @@ def throughput(
 
 
 def seconds(part: Callable[[], object], device: torch.device | None = None) -> float:
-    """Median over a few calls, after one to warm up; on a GPU until its work is done."""
+    """Median over a few calls, after one to warm up; on a GPU recorded, as in training."""
+    on_gpu = device is not None and device.type == "cuda"
+    if device is not None:
+        part = recorded(part, device)
 
     def wait() -> None:
-        if device is not None and device.type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize(device)
 
     part()

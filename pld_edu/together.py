@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import ranks
 from .augment import Views, crop_and_flip, draw_views, normalise
 from .experiments import SGDRecipe
-from .graphs import recorded, unchanged
+from .graphs import can_record, recorded, unchanged
 from .objectives import Loss, set_warmth
 from .training import batches, resumable
 
@@ -130,15 +130,17 @@ class SGD(torch.optim.SGD):
     """Nesterov's SGD as a recipe says, whose state goes from one device to another."""
 
     def __init__(self, networks: nn.Module, recipe: SGDRecipe, device: torch.device) -> None:
-        # On a GPU the learning rate is a tensor, so that a recorded graph sees it fall.
-        on_gpu = device.type == "cuda"
+        rate: float | Tensor = recipe.learning_rate
+        recording = can_record(device)
+        if recording:  # a recorded graph sees it fall only if it is a tensor
+            rate = torch.tensor(rate, device=device)
         super().__init__(
             networks.parameters(),
-            lr=torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate,
+            lr=rate,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
-            fused=on_gpu,
+            fused=recording,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -159,7 +161,7 @@ class SGD(torch.optim.SGD):
 class Step:
     """One step of all learners: called with a batch's rows and views, returns their losses [L].
 
-    On a GPU the first call records the step, and the others replay it. With several processes
+    On one GPU the first call records the step, and the others replay it. With several processes
     each computes its share of the batch.
     """
 
@@ -186,7 +188,7 @@ class Step:
         own = ranks.share(len(rows))
         rows, views = rows[own], Views(views.offsets[own], views.flips[own])
         inputs, labels = crop_and_flip(self.images[rows], views), self.labels[rows]
-        if labels.device.type != "cuda" or ranks.count() > 1:
+        if not can_record(labels.device):
             return self.update(inputs, labels)
         if self.replay is None:
             self.batch = inputs.clone(), labels.clone()

@@ -1,12 +1,17 @@
 """Settings and data that several test files share."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import pld_edu
+
+# Before PyTorch is imported, here and in whatever the tests start: the tensors are small, and
+# threads that share them mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "pld_edu",

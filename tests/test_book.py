@@ -158,5 +158,5 @@ def test_results_are_computed_from_the_rows(module):
     lead = [pld[seed] - ce[seed] for seed in ce]
     low, high = stats.t.interval(0.95, len(lead) - 1, sum(lead) / len(lead), stats.sem(lead))
     shown = f"{sum(lead) / len(lead):+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "\N{MINUS SIGN}")
-    (line,) = (line for line in lines if line.startswith("| PLD, T = 1"))
+    (line,) = (line for line in lines if line.startswith("| PLD,&nbsp;T&nbsp;=&nbsp;1"))
     assert line.split(" | ")[2] == shown.replace(" ", "&nbsp;") + "<br>no difference seen"

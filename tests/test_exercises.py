@@ -99,9 +99,10 @@ def test_every_exercise_has_its_text_its_cell_and_its_check(solved: Path) -> Non
 
 
 def test_links_lead_somewhere(solved: Path) -> None:
-    text = "\n".join(sources(read(solved), "markdown"))
-    for target in re.findall(r"\]\(([^)#\s]+)", text):
-        assert "://" in target or (FOLDER / target).exists(), target
+    for path in (solved, FOLDER / solved.name):
+        text = "\n".join(sources(read(path), "markdown"))
+        for target in re.findall(r"\]\(([^)#\s]+)", text):
+            assert "://" in target or (path.parent / target).exists(), target
 
 
 def test_solved_version_was_run_and_is_right(solved: Path) -> None:

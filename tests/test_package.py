@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 import pld_edu
-from pld_edu import losses, reference
+from pld_edu import fast, losses, reference
 
 ROOT = Path(pld_edu.__file__).parents[1]
 BOTH = sorted(set(reference.__all__) & set(losses.__all__))
@@ -52,7 +52,7 @@ def test_version_is_canonical_and_the_one_that_is_installed_and_cited():
     assert f"\nversion: {pld_edu.__version__}\n" in citation
 
 
-@pytest.mark.parametrize("package", [pld_edu, reference, losses], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("package", [pld_edu, reference, losses, fast], ids=lambda p: p.__name__)
 def test_every_public_name_exists(package):
     assert sorted(package.__all__) == sorted(set(package.__all__))
     for name in package.__all__:

@@ -2,19 +2,22 @@
 
 The only source of an exercise notebook is `solutions/NN_name.ipynb`. In its code cells, what stands
 between ``### BEGIN SOLUTION`` and ``### END SOLUTION`` (nbgrader's marks) is left out, and outputs
-are cleared. After a change, run the solved notebook, then this:
+are cleared; links are turned, because the student's version lies one folder up. After a change,
+run the solved notebook, then this:
 
     jupyter nbconvert --to notebook --execute --inplace notebooks/exercises/solutions/NN_name.ipynb
     python notebooks/exercises/build.py
 """
 
 import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n?", re.M | re.S)
+LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)#\s]+")
 
 
 def stub(match: re.Match[str]) -> str:
@@ -23,6 +26,11 @@ def stub(match: re.Match[str]) -> str:
     if indent:
         return f'{indent}# your code here\n{indent}raise NotImplementedError("your turn")\n'
     return "# your code here\n"
+
+
+def turned(link: re.Match[str]) -> str:
+    """A relative link of a solved notebook, as it reads one folder up."""
+    return posixpath.normpath(posixpath.join("solutions", link[0]))
 
 
 def student_version(solved: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +55,9 @@ def student_version(solved: dict[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"cell {cell['id']} has a solution mark without its partner")
             cell |= {"source": source.splitlines(keepends=True)}
             cell |= {"outputs": [], "execution_count": None}
+        else:
+            source = LINK.sub(turned, "".join(cell["source"]))
+            cell |= {"source": source.splitlines(keepends=True)}
         cells.append(cell)
     return solved | {"cells": cells}
 

@@ -70,7 +70,7 @@ def run(
         step = training_step(rounds, device, progress.update)
     return {
         "device": device,
-        "processor": torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(device),
         "threads": threads,
         "rounds": rounds,
         "made_with": provenance(),
@@ -79,9 +79,14 @@ def run(
     }
 
 
-def _rows(
-    shape: tuple[int, int], rounds: int, device: str, progress: tqdm
-) -> list[dict[str, Any]]:
+def _processor(device: str) -> str:
+    """The GPU's name; the vector instructions that PyTorch uses on the CPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def _rows(shape: tuple[int, int], rounds: int, device: str, progress: tqdm) -> list[dict[str, Any]]:
     batch = random_batch(shape, device)
     passes = {(group, name): one for group, name, one in _passes(batch)}
     seconds = interleaved(passes, rounds, device, progress.update)

@@ -1,6 +1,7 @@
 """The command ``bench``: what losses cost on this machine."""
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -40,13 +41,16 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 2 for what cannot be run here.
+        The exit status: 0, 2 for what cannot be run here, 130 if interrupted.
     """
-    from ..plots import costs
     from .benchmark import SHAPES
     from .benchmark import run as measure
+    from .figure import costs
     from .report import report, to_json
 
+    for path in (options.json, options.figure):
+        if path and not path.parent.is_dir():
+            parser.error(f"there is no folder {path.parent} for {path.name}; make it first")
     try:
         result = measure(
             options.shapes or SHAPES,
@@ -54,11 +58,14 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             device=options.device,
             threads=options.threads,
         )
-        print(report(result))
-        if options.json:
-            options.json.write_text(to_json(result), encoding="utf-8")
-        if options.figure:
-            costs(result["rows"]).savefig(options.figure)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        print("\nInterrupted: nothing was written.", file=sys.stderr)
+        return 130
+    print(report(result))
+    if options.json:
+        options.json.write_text(to_json(result), encoding="utf-8")
+    if options.figure:
+        costs(result["rows"]).savefig(options.figure)
     return 0

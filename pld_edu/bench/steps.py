@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .contenders import CONTENDERS, TEMPERATURE, Batch, Pass, differentiated
+from .contenders import TEMPERATURE, Batch, Pass, differentiated
 
 
 def label_last(teacher: Tensor, labels: Tensor) -> Tensor:
@@ -93,7 +93,6 @@ def order_given(batch: Batch) -> Pass:
 
 
 STEPS: dict[str, Callable[[Batch], Pass]] = {
-    "listing": CONTENDERS["listing"],
     "cumsum": differentiated(with_cumsum),
     "integer sort": differentiated(with_integer_sort),
     "gradient by hand": gradient_by_hand,
@@ -103,7 +102,7 @@ STEPS: dict[str, Callable[[Batch], Pass]] = {
 PARTS: dict[str, Callable[[Batch], Pass]] = {
     "copy": lambda batch: batch.teacher.clone,
     "torch.argsort": lambda batch: lambda: batch.teacher.argsort(1),
-    "torch.sort, stable": lambda batch: lambda: batch.teacher.sort(1, stable=True),
+    "torch.sort, stable": lambda batch: lambda: batch.teacher.sort(dim=1, stable=True),
     "sort of integers": lambda batch: lambda: label_last(*batch[1:]),
     "logcumsumexp": lambda batch: lambda: batch.teacher.logcumsumexp(1),
     "exp, cumsum, log": lambda batch: lambda: batch.teacher.exp().cumsum(1).log(),

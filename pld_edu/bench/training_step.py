@@ -60,9 +60,7 @@ def training_step(
     }
 
 
-def _step(
-    student: nn.Module, images: Tensor, soft: Tensor, labels: Tensor, loss: str
-) -> Pass:
+def _step(student: nn.Module, images: Tensor, soft: Tensor, labels: Tensor, loss: str) -> Pass:
     """A loss of `CONTENDERS` gives its gradient at the logits; from there autograd goes on."""
     optimiser = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     batch = Batch(torch.zeros_like(soft, requires_grad=True), soft, labels)

@@ -1,8 +1,10 @@
 """PLD as one differentiable operator: the gradient comes with the loss and waits for backward.
 
-In eager mode it is an `autograd.Function`, which costs microseconds. Under `torch.compile` and
-`torch.func` transforms, and for meta and fake tensors, it is a custom operator, which costs tens of
-them and which they take as a whole.
+There are three ways in, all to the same numbers:
+
+- `_Eager`, an `autograd.Function` that costs microseconds, where nobody is watching;
+- `_Transformed`, one that `torch.func` and `vmap` can see into, which costs tens of them;
+- custom operators, which `torch.compile`, meta and fake tensors take as a whole.
 """
 
 from collections.abc import Callable
@@ -15,8 +17,8 @@ from ..losses.validation import reduce_rows
 from . import rows
 
 NO_SECOND_DERIVATIVE = (
-    "pld_edu.fast has no second derivative: its gradient comes out of the forward pass; "
-    "use pld_edu.losses.pld_loss, which has the same arguments and can be differentiated twice"
+    "pld_edu.fast has no second or forward-mode derivative: its gradient comes out of the forward "
+    "pass; use pld_edu.losses, whose pld_loss takes the same arguments and has both"
 )
 
 
@@ -30,37 +32,37 @@ def from_teacher(
     ignore_index: int,
 ) -> Tensor:
     """The reduced loss; arguments as in `rows.from_teacher`."""
-    if _is_plain(student_logits):
-        inputs = (teacher_logits, labels, temperature, weights, ignore_index)
-        return _Eager.apply(rows.from_teacher, reduction, student_logits, *inputs)[0]
-    name, given = (weights, None) if isinstance(weights, str) else ("given", weights.detach())
-    inputs = (teacher_logits.detach(), labels, temperature, name, given, ignore_index)
-    losses = _rows_from_teacher(student_logits, *inputs)[0]
+    teacher_logits = teacher_logits.detach()
+    inputs = (student_logits, teacher_logits, labels, temperature, weights, ignore_index)
+    if _is_opaque(student_logits):
+        name, given = (weights, None) if isinstance(weights, str) else ("", weights.detach())
+        losses = _rows_from_teacher(*inputs[:4], name, given, ignore_index)[0]
+    elif torch._C._are_functorch_transforms_active():
+        losses = _Transformed.apply(rows.from_teacher, *inputs)[0]
+    else:
+        return _Eager.apply(rows.from_teacher, reduction, *inputs)[0]
     return reduce_rows(losses, labels != ignore_index, reduction, student_logits)
 
 
-def from_targets(
-    reduction: str, student_logits: Tensor, ranking: Tensor, alpha: Tensor
-) -> Tensor:
+def from_targets(reduction: str, student_logits: Tensor, ranking: Tensor, alpha: Tensor) -> Tensor:
     """The reduced loss; arguments as in `rows.from_targets`."""
-    if _is_plain(student_logits):
-        return _Eager.apply(rows.from_targets, reduction, student_logits, ranking, alpha)[0]
-    losses = _rows_from_targets(student_logits, ranking, alpha)[0]
+    inputs = (student_logits, ranking, alpha)
+    if _is_opaque(student_logits):
+        losses = _rows_from_targets(*inputs)[0]
+    elif torch._C._are_functorch_transforms_active():
+        losses = _Transformed.apply(rows.from_targets, *inputs)[0]
+    else:
+        return _Eager.apply(rows.from_targets, reduction, *inputs)[0]
     return reduce_rows(losses, torch.ones_like(losses, dtype=torch.bool), reduction, student_logits)
 
 
-def _is_plain(student_logits: Tensor) -> bool:
-    """Whether there are numbers to look at, and nobody is watching."""
-    return not (
+def _is_opaque(student_logits: Tensor) -> bool:
+    """Whether there are no numbers to look at."""
+    return (
         torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
         or type(student_logits) not in (Tensor, torch.nn.Parameter)
         or student_logits.device.type == "meta"
     )
-
-
-def _scaled(gradient: Tensor, by: Tensor, dtype: torch.dtype) -> Tensor:
-    return (gradient * by.to(gradient.dtype)).to(dtype)
 
 
 class _Eager(torch.autograd.Function):
@@ -71,23 +73,58 @@ class _Eager(torch.autograd.Function):
         ctx: Any, compute: Callable[..., rows.Results], reduction: str, *inputs: Any
     ) -> tuple[Tensor, Tensor]:
         losses, gradient, keep = compute(*inputs)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(gradient)
-        ctx.reduction, ctx.dtype, ctx.inputs = reduction, inputs[0].dtype, len(inputs)
+        _keep_gradient(ctx, inputs, (losses, gradient))
+        ctx.reduction, ctx.counted = reduction, 1
+        if keep is None and losses.numel():
+            if reduction == "mean":
+                losses, ctx.counted = losses.mean(), losses.numel()
+            elif reduction == "sum":
+                losses = losses.sum()
+            return losses.to(gradient.dtype), gradient
         if keep is None:
             keep = torch.ones_like(losses, dtype=torch.bool)
-        ctx.counted = keep.sum().clamp(min=1) if reduction == "mean" else 1
+        if reduction == "mean":
+            ctx.counted = keep.sum().clamp(min=1)
         return reduce_rows(losses, keep, reduction, inputs[0]), gradient
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, grad_gradient: Tensor | None) -> tuple:
-        if grad_gradient is not None:
-            raise RuntimeError(NO_SECOND_DERIVATIVE)
-        slope = None
         if grad is not None:
             grad = grad.unsqueeze(-1) if ctx.reduction == "none" else grad / ctx.counted
-            slope = _scaled(ctx.saved_tensors[0], grad, ctx.dtype)
-        return (None, None, slope, *[None] * (ctx.inputs - 1))
+        return (None, None, *_scale_gradient(ctx, grad, grad_gradient))
+
+
+class _Transformed(torch.autograd.Function):
+    """``apply(compute, student_logits, ...)``, giving rows and gradient."""
+
+    @staticmethod
+    def forward(compute: Callable[..., rows.Results], *inputs: Any) -> tuple[Tensor, Tensor]:
+        return compute(*inputs)[:2]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+        _keep_gradient(ctx, inputs[1:], output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, grad_gradient: Tensor | None) -> tuple:
+        return (None, *_scale_gradient(ctx, _of_rows(ctx, grad), grad_gradient))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise RuntimeError(NO_SECOND_DERIVATIVE)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
+        """Rows are independent and have any leading shape: a mapped axis is one axis more."""
+        leading = [
+            z.movedim(dim, 0)
+            if dim is not None
+            else z.expand(info.batch_size, *z.shape)
+            if isinstance(z, Tensor)
+            else z
+            for z, dim in zip(inputs, in_dims, strict=True)
+        ]
+        return _Transformed.apply(*leading), (0, 0)
 
 
 @torch.library.custom_op("pld_edu::rows_from_teacher", mutates_args=())
@@ -128,31 +165,30 @@ def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> No
     ctx.dtype, ctx.inputs = inputs[0].dtype, len(inputs)
 
 
+def _of_rows(ctx: Any, grad: Tensor | None) -> Tensor | None:
+    """The derivative [...] in the row losses, for gradients [..., C]."""
+    return None if grad is None else grad.to(ctx.saved_tensors[0].dtype).unsqueeze(-1)
+
+
 def _scale_gradient(ctx: Any, grad: Tensor | None, grad_gradient: Tensor | None) -> tuple:
     if grad_gradient is not None:
         raise RuntimeError(NO_SECOND_DERIVATIVE)
-    slope = None if grad is None else _scaled(ctx.saved_tensors[0], grad.unsqueeze(-1), ctx.dtype)
+    slope = None if grad is None else (ctx.saved_tensors[0] * grad).to(ctx.dtype)
     return (slope, *[None] * (ctx.inputs - 1))
 
 
-def _mapped(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Rows are independent and have any leading shape: a mapped axis is one axis more."""
+def _scale_gradient_of_operator(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple:
+    return _scale_gradient(ctx, _of_rows(ctx, grad), None)
 
-    def rule(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
-        leading = [
-            z.movedim(dim, 0)
-            if dim is not None
-            else z.expand(info.batch_size, *z.shape)
-            if isinstance(z, Tensor)
-            else z
-            for z, dim in zip(inputs, in_dims, strict=True)
-        ]
-        return operator(*leading), (0, 0)
 
-    return rule
+def _keep_gradient_of_operator(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    # torch.compile, for which the operators are, has no second derivatives itself.
+    ctx.mark_non_differentiable(output[1])
+    _keep_gradient(ctx, inputs, output)
 
 
 for _operator in (_rows_from_teacher, _rows_from_targets):
     _operator.register_fake(_shapes)
-    _operator.register_autograd(_scale_gradient, setup_context=_keep_gradient)
-    _operator.register_vmap(_mapped(_operator))
+    _operator.register_autograd(
+        _scale_gradient_of_operator, setup_context=_keep_gradient_of_operator
+    )

@@ -37,9 +37,7 @@ def label_first(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     int64 Tensor [N, C]
     """
     if teacher_logits.device.type != "cpu":
-        # Adding 0.0 makes a -0.0 a 0.0, which a sort that looks at bits would tell apart.
-        keys = (teacher_logits + 0.0).scatter_(-1, labels.unsqueeze(-1), float("inf"))
-        return keys.argsort(dim=-1, descending=True, stable=True)
+        return _sort_on_device(teacher_logits, labels)
     # Ascending order of the negative; 0 - 0.0 and 0 - (-0.0) are both 0.0.
     negative = np.subtract(0, teacher_logits.numpy(), dtype=teacher_logits.numpy().dtype)
     negative[np.arange(len(negative)), labels.numpy()] = -np.inf
@@ -51,6 +49,12 @@ def label_first(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     inverted &= 2**31 - 1
     keys ^= inverted
     return _sort_packed(keys) if classes <= LARGEST_TO_PACK else _sort_by_digits(keys)
+
+
+def _sort_on_device(teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    # Adding 0.0 makes a -0.0 a 0.0, which a sort that looks at bits would tell apart.
+    keys = (teacher_logits + 0.0).scatter_(-1, labels.unsqueeze(-1), float("inf"))
+    return keys.argsort(dim=-1, descending=True, stable=True)
 
 
 def _sort_packed(keys: npt.NDArray[np.int32]) -> Tensor:

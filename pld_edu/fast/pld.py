@@ -1,18 +1,11 @@
 """The PLD loss at the machine's speed: `losses.pld_loss` with its gradient computed beside it."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import losses
-from ..losses.pld import WEIGHTS
-from ..losses.validation import (
-    INTEGERS,
-    as_labels,
-    as_logits_pair,
-    check_reduction,
-    check_temperature,
-)
+from ..losses.validation import check_reduction, check_temperature
 from .operator import from_teacher
+from .validation import check_labels, check_pair, check_weights
 
 
 def pld_loss(
@@ -68,7 +61,9 @@ def pld_loss(
     """
     check_reduction(reduction)
     check_temperature(temperature)
-    _check_arguments(student_logits, teacher_logits, labels, temperature, weights)
+    check_pair(student_logits, teacher_logits)
+    check_labels(labels, student_logits)
+    check_weights(weights, student_logits)
     return from_teacher(
         reduction,
         student_logits,
@@ -93,28 +88,3 @@ class PLDLoss(losses.PLDLoss):
             reduction=self.reduction,
             ignore_index=self.ignore_index,
         )
-
-
-def _check_arguments(s, t, y, temperature, weights) -> None:
-    """Types and shapes, at the price of a few comparisons; `losses` finds the words."""
-    if not (
-        isinstance(s, Tensor)
-        and isinstance(t, Tensor)
-        and isinstance(y, Tensor)
-        and s.is_floating_point()
-        and t.is_floating_point()
-        and y.dtype in INTEGERS
-        and s.ndim
-        and s.shape[-1]
-        and s.shape == t.shape
-        and s.shape[:-1] == y.shape
-    ):
-        as_logits_pair(s, t)
-        as_labels(y, s, None)
-    if isinstance(weights, str):
-        fine = weights in WEIGHTS
-    else:
-        fine = isinstance(weights, Tensor) and weights.is_floating_point() and weights.shape == s.shape
-    if not fine:
-        ranking = torch.zeros_like(t).argsort()
-        losses.rank_weights(torch.zeros_like(t), ranking, weights=weights)

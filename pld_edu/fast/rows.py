@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator
 from math import inf
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..losses.validation import as_labels, check_finite, check_label_unmasked, check_masked_classes
-from . import triton_kernel
+from . import cpu
 from .ordering import label_first
 from .stick_breaking import losses_and_gradient
+from .validation import checked_weights, ends
 from .weights import by_rank, widest
 
-# Logits in a block: on a CPU its few arrays of doubles should fit the second-level cache;
-# elsewhere it should keep the device busy.
-CPU_BLOCK = 2**15
+# Logits in a block: on a CPU, its arrays should fit the second-level cache, and take little memory
+# beside the gradient of the whole batch; elsewhere, it should keep the device busy.
+CPU_BLOCK = (2**15, 2**16)
 DEVICE_BLOCK = 2**21
 Results = tuple[Tensor, Tensor, Tensor | None]
 
@@ -53,37 +56,32 @@ def from_teacher(
     """
     y, keep = _labels(labels, student_logits, ignore_index)
     s, t, y = _as_rows(student_logits), _as_rows(teacher_logits), y.reshape(-1)
+    kept = None if keep is None else keep.reshape(-1, 1)
+    given = None if isinstance(weights, str) else _as_rows(checked_weights(weights))
     if isinstance(weights, str) and _fits_kernel(s, t):
-        rows, gradient = triton_kernel.pld_rows_and_gradient(s, t, y, temperature, weights)
-        if keep is not None:
-            rows.masked_fill_(~keep.view(-1), 0.0)
-            gradient.masked_fill_(~keep.view(-1, 1), 0.0)
-        return rows.view(labels.shape).double(), gradient.view(student_logits.shape), keep
-    given = None if isinstance(weights, str) else _as_rows(weights)
+        from .triton_kernel import pld_rows_and_gradient
+
+        rows, gradient = pld_rows_and_gradient(s, t, y, temperature, weights)
+        rows = rows.double()
+        if kept is not None:
+            rows.masked_fill_(~kept.squeeze(-1), 0.0)
+            gradient.masked_fill_(~kept, 0.0)
+        return rows.view(labels.shape), gradient.view(student_logits.shape), keep
     rows, gradient = _unfilled(s)
-    for block in _blocks(s):
-        s_block, t_block = _at_least_float32(s[block]), _at_least_float32(t[block])
-        if keep is not None:
-            kept = keep.view(-1, 1)[block]
-            s_block, t_block = torch.where(kept, s_block, 0.0), torch.where(kept, t_block, 0.0)
-        span = _span(s_block)
-        finite = span < inf and _span(t_block) < inf
-        if not finite:
+    usual = s.device.type == "cpu" and keep is None and isinstance(weights, str)
+    name = weights if isinstance(weights, str) else ""
+    for values, slopes, *block in _blocks(rows, gradient, s, t, y, kept, given):
+        s_block, t_block, y_block, kept_block, alpha = block
+        done = None
+        if usual:
+            done = cpu.from_teacher(s_block, t_block, y_block, temperature, name, slopes)
+        if done is not None:
+            values.copy_(done)
+            continue
+        ranked = _ranked(s_block, t_block, y_block, kept_block, alpha, temperature, name)
+        if ranked.masked is not None:
             _check_values(student_logits, teacher_logits, labels, ignore_index)
-        order = label_first(t_block, y[block])
-        s_block, t_block = s_block.gather(-1, order), t_block.gather(-1, order)
-        if given is None:
-            alpha = by_rank(t_block, temperature, weights)
-        else:
-            alpha = given[block].to(widest(s))
-        masked = None if finite else s_block.isneginf() & t_block.isneginf()
-        if masked is not None:
-            alpha = alpha.masked_fill(masked, 0.0)
-        if keep is not None:
-            alpha = torch.where(kept, alpha, 0.0)
-        losses, slopes = losses_and_gradient(s_block, alpha, span, masked)
-        rows[block] = losses
-        gradient[block].scatter_(-1, order, slopes.to(gradient.dtype))
+        _write(values, slopes, ranked)
     return rows.view(labels.shape), gradient.view(student_logits.shape), keep
 
 
@@ -108,37 +106,75 @@ def from_targets(student_logits: Tensor, ranking: Tensor, alpha: Tensor) -> Resu
     """
     s, ranking, alpha = _as_rows(student_logits), _as_rows(ranking), _as_rows(alpha)
     if _fits_kernel(s):
-        rows, gradient = triton_kernel.cached_rows_and_gradient(s, ranking, alpha)
-        rows = rows.double()
-    else:
-        rows, gradient = _unfilled(s)
-        for block in _blocks(s):
-            s_block = _at_least_float32(s[block])
-            span = _span(s_block)
-            if not span < inf:
-                check_finite("student_logits", student_logits.detach())
-            order = ranking[block].long()
-            if ranking.dtype == torch.int16:
-                order &= 0xFFFF
-            losses, slopes = losses_and_gradient(
-                s_block.gather(-1, order), alpha[block].to(widest(s)), span
-            )
-            rows[block] = losses
-            gradient[block].scatter_(-1, order, slopes.to(gradient.dtype))
+        from .triton_kernel import cached_rows_and_gradient
+
+        rows, gradient = cached_rows_and_gradient(s, ranking, alpha)
+        return (
+            rows.view(student_logits.shape[:-1]).double(),
+            gradient.view(student_logits.shape),
+            None,
+        )
+    rows, gradient = _unfilled(s)
+    for values, slopes, s_block, order, a_block in _blocks(rows, gradient, s, ranking, alpha):
+        on_cpu = s.device.type == "cpu"
+        done = cpu.from_targets(s_block, order, a_block, slopes) if on_cpu else None
+        if done is not None:
+            values.copy_(done)
+            continue
+        span = _span(s_block)
+        if not span < inf:
+            check_finite("student_logits", student_logits.detach())
+        order = order.long() & 0xFFFF if order.dtype == torch.int16 else order.long()
+        _write(values, slopes, _Ranked(order, s_block.gather(-1, order), a_block, span, None))
     return rows.view(student_logits.shape[:-1]), gradient.view(student_logits.shape), None
+
+
+class _Ranked(NamedTuple):
+    """A block in rank order, as `losses_and_gradient` wants it."""
+
+    order: Tensor
+    scores: Tensor
+    alpha: Tensor
+    span: float
+    masked: Tensor | None
+
+
+def _ranked(
+    s: Tensor,
+    t: Tensor,
+    y: Tensor,
+    kept: Tensor | None,
+    given: Tensor | None,
+    temperature: float,
+    name: str,
+) -> _Ranked:
+    if kept is not None:
+        s, t = torch.where(kept, s, 0.0), torch.where(kept, t, 0.0)
+    order = label_first(t, y)
+    scores, logits = s.gather(-1, order), t.gather(-1, order)
+    alpha = by_rank(logits, temperature, name) if given is None else given
+    span, masked = _span(s), None
+    if not (span < inf and _span(t) < inf):
+        masked = scores.isneginf() & logits.isneginf()
+        alpha = alpha.masked_fill(masked, 0.0)
+    if kept is not None:
+        alpha = torch.where(kept, alpha, 0.0)
+    return _Ranked(order, scores, alpha, span, masked)
+
+
+def _write(values: Tensor, slopes: Tensor, ranked: _Ranked) -> None:
+    losses, gradient = losses_and_gradient(*ranked[1:])
+    values.copy_(losses)
+    slopes.scatter_(-1, ranked.order, gradient.to(slopes.dtype))
 
 
 def _as_rows(values: Tensor) -> Tensor:
     return values.detach().reshape(-1, values.shape[-1])
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype.itemsize >= 4 else values.float()
-
-
 def _span(block: Tensor) -> float:
     """Largest value minus smallest; infinite or NaN if one of them is."""
-    low, high = torch.stack(block.aminmax()).tolist()
+    low, high = ends(block)
     return high - low
 
 
@@ -147,16 +183,31 @@ def _unfilled(s: Tensor) -> tuple[Tensor, Tensor]:
     return s.new_empty(len(s), dtype=widest(s)), s.new_empty(s.shape, dtype=dtype)
 
 
-def _blocks(s: Tensor) -> Iterator[slice]:
-    size = CPU_BLOCK if s.device.type == "cpu" else DEVICE_BLOCK
-    rows = max(1, size // s.shape[-1])
-    return (slice(start, start + rows) for start in range(0, len(s), rows))
+def _blocks(values: Tensor, gradient: Tensor, *inputs: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """The same rows of each tensor [N, ...], block by block; half-precision inputs in float32."""
+    size = DEVICE_BLOCK
+    if values.device.type == "cpu":
+        least, most = CPU_BLOCK
+        size = min(max(least, gradient.numel() // 16), most)
+    rows = max(1, size // gradient.shape[-1])
+    for start in range(0, len(values), rows):
+        yield tuple(_part(z, start, rows) for z in (values, gradient, *inputs))
+
+
+def _part(z: Tensor | None, start: int, rows: int) -> Tensor | None:
+    if z is None:
+        return None
+    part = z if rows >= len(z) else z[start : start + rows]
+    return part.float() if z.is_floating_point() and z.itemsize < 4 else part
 
 
 def _fits_kernel(*logits: Tensor) -> bool:
+    if logits[0].device.type != "cuda":
+        return False
+    from . import triton_kernel  # who has no GPU need not wait for Triton
+
     return (
-        logits[0].device.type == "cuda"
-        and triton_kernel.triton is not None
+        triton_kernel.available()
         and logits[0].shape[-1] <= triton_kernel.MAX_CLASSES
         and all(z.dtype in triton_kernel.DTYPES for z in logits)
     )
@@ -164,10 +215,12 @@ def _fits_kernel(*logits: Tensor) -> bool:
 
 def _labels(labels: Tensor, s: Tensor, ignore_index: int) -> tuple[Tensor, Tensor | None]:
     """Labels in 0..C-1 as int64, and the rows that are not ignored, None if that is all."""
-    if labels.device.type == "cpu" and labels.numel() and not 0 <= ignore_index < s.shape[-1]:
-        y = labels.numpy()
-        if y.min() >= 0 and y.max() < s.shape[-1]:
-            return labels.long(), None
+    classes = s.shape[-1]
+    if labels.device.type == "cpu" and labels.numel() and not 0 <= ignore_index < classes:
+        # As an unsigned number, a negative label is too large as well.
+        y = labels.long()
+        if y.numpy().view(np.uint64).max() < classes:
+            return y, None
     return as_labels(labels, s, ignore_index)
 
 

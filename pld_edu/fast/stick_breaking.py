@@ -2,13 +2,15 @@
 
 With scores in rank order, e_k = exp(s_k - max s) and tails T_k = sum_{l >= k} e_l, choice k has
 ``p_k = e_k / T_k`` and ``c_k = 1 - p_k = T_{k+1} / T_k``, costs ``alpha_k log(1 + T_{k+1} / e_k)``
-and breaks its piece off a stick: ``g_k = V_k p_k - alpha_k c_k``, ``V_{k+1} = (V_k + alpha_k) c_k``.
+and breaks its part off a stick: ``g_k = V_k p_k - alpha_k c_k``, ``V_{k+1} = (V_k + alpha_k) c_k``.
 No small number is ever the difference of two large ones, so tiny gradients keep their digits.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .weights import widest
 
 # Scores so far apart have an exp, and quotients and sums of it, well inside a float64 (e^±709);
 # for the second number the quotients are inside a float32 too (e^±88).
@@ -26,7 +28,7 @@ def losses_and_gradient(
     scores : Tensor [N, C]
         In rank order.
     alpha : Tensor [N, C]
-        Weights in rank order, in float64 where the device has it; 0 at masked ranks.
+        Weights in rank order; 0 at masked ranks.
     span : float
         No two scores of a row lie farther apart; may be infinite.
     masked : bool Tensor [N, C], optional
@@ -36,22 +38,23 @@ def losses_and_gradient(
     -------
     losses : Tensor [N]
     gradient : Tensor [N, C]
-        In rank order. Both in the dtype of `alpha`.
+        In rank order. Both in float64 where the device has it.
     """
     top = scores.amax(dim=-1, keepdim=True)
     if not span <= WIDEST_FLOAT32_SPAN:
         low = scores if masked is None else scores.masked_fill(masked, torch.inf)
         span = (top - low.amin(dim=-1, keepdim=True)).amax().item()
-    below = scores.to(alpha.dtype).sub_(top)
-    if span <= WIDEST_SPAN and alpha.dtype == torch.float64:
-        small = span <= WIDEST_FLOAT32_SPAN and scores.dtype == torch.float32
-        return _by_sums(below, alpha, masked, torch.float32 if small else torch.float64)
+    small = span <= WIDEST_FLOAT32_SPAN and scores.dtype == torch.float32
+    dtype = widest(scores)
+    scores, alpha = scores.to(dtype), alpha.to(dtype)
+    if span <= WIDEST_SPAN and dtype == torch.float64:
+        return by_sums(scores - top, alpha, masked, torch.float32 if small else torch.float64)
     if masked is not None:
-        below.masked_fill_(masked, torch.finfo(below.dtype).min / 4)
-    return _by_scans(below, alpha)
+        scores = scores.masked_fill(masked, torch.finfo(scores.dtype).min / 4)
+    return by_scans(scores, alpha)
 
 
-def _by_sums(
+def by_sums(
     below: Tensor, alpha: Tensor, masked: Tensor | None, log_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Two cumulative sums, of positive terms: ``V_k = T_k sum_{j < k} alpha_j / T_j``."""
@@ -73,13 +76,13 @@ def _by_sums(
     return losses, gradient
 
 
-def _by_scans(below: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+def by_scans(s: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of any span: nothing overflows, and every factor lies in [0, 1].
 
     Each tail is ``exp(m) r`` with m its largest score; tails are joined in pairs, then fours, then
     eights. The steps from V_k to V_{k+1} are composed in the same way.
     """
-    s, classes = below, below.shape[-1]
+    classes = s.shape[-1]
     m, r = s, torch.ones_like(s)
     length = 1
     while length < classes:

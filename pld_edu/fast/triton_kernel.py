@@ -25,6 +25,8 @@ try:
     import triton.language as tl
 except ImportError:  # there is none for macOS and Windows
     triton = tl = None
+if tl and not hasattr(tl, "gather"):  # before 3.3
+    triton = tl = None
 
 jit: Callable[[Callable], Any] = triton.jit if triton else lambda function: function
 
@@ -35,7 +37,7 @@ WEIGHTS = ("teacher", "label", "one-hot", "uniform", "position")
 
 def available() -> bool:
     """Is there a Triton that is new enough? With PyTorch 2.7 or later for Linux there is."""
-    return triton is not None and hasattr(tl, "gather")
+    return triton is not None
 
 
 def pld_rows_and_gradient(

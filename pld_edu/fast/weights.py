@@ -24,7 +24,7 @@ def by_rank(ranked: Tensor, temperature: float, name: str) -> Tensor:
         # The label is on rank 0, the best of the others on rank 1. The division comes last: a tiny
         # temperature must not make infinities of both sides of the difference.
         best = ranked[:, :2].amax(dim=-1, keepdim=True)
-        below = ranked.to(dtype).sub_(best)
+        below = ranked.to(dtype, copy=True).sub_(best)
         alpha = (below if temperature == 1.0 else below.div_(temperature)).exp_()
         alpha /= alpha.sum(dim=-1, keepdim=True)
         if name == "label":
