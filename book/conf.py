@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
@@ -82,3 +84,13 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what follows."""
+    app.connect("autodoc-skip-member", without_aliases)
+
+
+def without_aliases(app: Sphinx, what: str, name: str, member: object, *_: object) -> bool | None:
+    """Leave out "Alias for field number 0": a named tuple's docstring says what its fields are."""
+    return True if (member.__doc__ or "").startswith("Alias for field number") else None
