@@ -64,3 +64,29 @@ def test_picture_is_the_one_that_notebook_00_computes() -> None:
 def test_table_is_the_one_of_the_recorded_rows() -> None:
     rows = ROOT / "notebooks" / "results" / "mnist1d" / "cnn-mlp32" / "rows.json"
     assert comparison_table(compare(json.loads(rows.read_text()))) in README
+
+
+def test_order_on_cifar100_is_the_one_of_the_recorded_rows() -> None:
+    results = ROOT / "notebooks" / "results"
+    rows = json.loads((results / "cifar100" / "resnet20-resnet8" / "rows.json").read_text())
+
+    def means(measure: str) -> dict[tuple[str, float | None], float]:
+        found: dict[tuple[str, float | None], list[float]] = {}
+        for row in rows:
+            found.setdefault((row["method"], row["temperature"]), []).append(row[measure])
+        assert all(len(values) == 3 for values in found.values())
+        return {setting: sum(values) / 3 for setting, values in found.items()}
+
+    held_out, top1 = means("held_out_top1"), means("top1")
+    picked = {}
+    for method in ("ce", "kd", "dist", "dkd", "pld"):
+        own = {setting: value for setting, value in held_out.items() if setting[0] == method}
+        picked[method] = top1[max(own, key=own.__getitem__)]
+    assert sorted(picked, key=picked.__getitem__) == ["ce", "pld", "kd", "dkd", "dist"]
+    assert {(row["train_images"], row["epochs"]) for row in rows} == {(10_000, 8)}
+
+    scaled = json.loads((results / "cifar100-scale" / "resnet20-resnet8" / "rows.json").read_text())
+    rivals = [r["top1"] for r in rows if r["seed"] == 0 and r["method"] in ("dist", "dkd")]
+    for row in scaled:
+        if row["method"] != "ce":
+            assert min(rivals) <= row["top1"] <= max(rivals)
