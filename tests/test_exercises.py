@@ -261,3 +261,15 @@ def test_suspects_are_those_of_the_notebook() -> None:
     shown = ["".join(o.get("text", "")) for c in cells for o in c.get("outputs", [])]
     named = "".join(f"{letter} ['{name}']\n" for letter, name in GUILTY.items())
     assert named in shown
+
+
+def test_a_mistake_is_named_although_it_also_overflows() -> None:
+    def never_taken_away(scores: Any, ranking: Any) -> float:
+        with np.errstate(all="ignore"):
+            worths = np.exp(np.asarray(scores, float))
+            return float(np.prod((worths / worths.sum())[list(ranking)]))
+
+    with pytest.raises(NotYet) as caught:
+        check("01.3 chain of choices", never_taken_away)
+    assert caught.value.mistake is not None
+    assert "nan or inf came out" in str(caught.value)

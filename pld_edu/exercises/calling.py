@@ -108,6 +108,12 @@ def as_array(value: Any) -> np.ndarray | None:
     return array if array.dtype.kind in "biuf" else None
 
 
+def is_finite(value: Any) -> bool:
+    """Whether it is a number or an array of numbers, none of them nan or infinite."""
+    array = as_array(value)
+    return array is not None and bool(np.isfinite(array).all())
+
+
 def pattern(got: Sequence[Any], wanted: Sequence[Any]) -> str | None:
     """A sentence if all numbers are wrong in one simple way: sign, factor, constant, shape, nan."""
     pairs = [(as_array(g), as_array(w)) for g, w in zip(got, wanted, strict=True)]

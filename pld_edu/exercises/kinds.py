@@ -5,7 +5,7 @@ of them, so that a wrong one is told what went wrong.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from .calling import (
     NotYet,
     as_array,
     call,
+    is_finite,
     pattern,
     refuse_empty,
     same,
@@ -125,23 +126,32 @@ class FunctionExercise(Exercise):
         if not wrong:
             text = f"agrees with {self.agrees_with} on {len(self.cases)} cases."
             return f"{text} {self.then}".strip()
-        mistake = next((m for m in self.mistakes if self._made(m, got)), None)
+        everywhere = range(len(wanted))
+        mistake = self._mistake(got, everywhere)
         sentence = pattern(got, wanted) or "The numbers differ."
         lines = mistake.lines() if mistake else wrapped(sentence)
+        finite = [i for i in everywhere if is_finite(got[i])]
+        if mistake is None and set(finite) & set(wrong):  # it may also overflow somewhere
+            mistake = self._mistake(got, finite)
+            lines = [*mistake.lines(), *lines] if mistake else lines
         first = wrong[0]
         lines.append(f"  Smallest case that shows it ({len(wrong)} of {len(wanted)} do):")
         lines += shown(self.right, self.cases[first], wanted=wanted[first], got=got[first])
         raise NotYet("\n".join(lines), mistake.name if mistake else None)
 
-    def _made(self, mistake: Mistake, got: list[Any]) -> bool:
-        """Whether these are the numbers of `mistake` on all cases, up to rounding."""
+    def _mistake(self, got: list[Any], where: Sequence[int]) -> Mistake | None:
+        """The mistake that gives these numbers on the cases in these places."""
+        return next((m for m in self.mistakes if self._made(m, got, where)), None)
+
+    def _made(self, mistake: Mistake, got: list[Any], where: Sequence[int]) -> bool:
+        """Whether these are the numbers of `mistake`, up to rounding."""
         rtol, atol = self.rtol, self.atol
         if not self.digits_matter:
             rtol, atol = max(rtol, 1e-6), max(atol, 1e-9)
         try:
             return all(
-                same(g, self.measure(mistake.answer, *case), rtol, atol)
-                for g, case in zip(got, self.cases, strict=True)
+                same(got[i], self.measure(mistake.answer, *self.cases[i]), rtol, atol)
+                for i in where
             )
         except NotYet:
             return False
