@@ -1,118 +1,155 @@
-"""The usual rows on a CPU: finite logits of moderate span, nothing ignored.
+"""The usual batch on a CPU: finite logits of moderate span, nothing ignored.
 
-The formulas are those of `stick_breaking.by_sums`, in other calls: NumPy's cost less to make than
-PyTorch's, which is all that counts for a small batch; in a large one PyTorch's exp, log1p and
-cumsum are faster. Differences of logits and their exp are float64. What comes after is float32 if
-the logits are and span little: sums and products of positive numbers lose no digits there.
+The formulas are those of `stick_breaking.by_sums`, in the cheapest calls there are. For a small
+batch only their number counts, and NumPy's cost less to make than PyTorch's; so rows lie end to end
+in flat arrays, of which a shift by one place is one call, and what that brings over from the next
+row is overwritten. In a large batch PyTorch's cumsum and log1p are faster.
+
+Logits near 0 have an exp in float32 that is right to its last digits, and sums and products of
+positive numbers lose none of them. Larger ones lose some when their maximum is subtracted, so that
+is done in float64.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .blocks import blocks, unfilled
 from .ordering import label_first
-from .stick_breaking import WIDEST_FLOAT32_SPAN, WIDEST_SPAN
+from .stick_breaking import WIDEST_SPAN
+from .validation import ends
 from .weights import by_rank
 
 Floats = npt.NDArray[Any]
-SMALL = 2**12  # logits
+RowsAndGradient = tuple[Tensor, Tensor]
+
+SMALL = 2**12  # logits for which a call costs more than its work
+
+# For |s| this small, exp and its quotients and sums over 2**17 classes lie inside a float32 (e^±87).
+# For |t| / temperature this small, the division is rounded by less than 5e-7.
+LARGEST_STUDENT = 32.0
+LARGEST_TEACHER = 16.0
 
 
 def from_teacher(
-    s: Tensor, t: Tensor, y: Tensor, temperature: float, weights: str, gradient: Tensor
-) -> Tensor | None:
-    """Row losses, with the gradient written; None, and nothing written, for unusual rows.
+    s: Tensor, t: Tensor, y: Tensor, temperature: float, weights: str
+) -> RowsAndGradient | None:
+    """Row losses and gradients; None for an unusual batch.
 
     Parameters
     ----------
-    s, t : float32 or float64 Tensor [N, C]
+    s, t : floating Tensor [N, C]
     y : int64 Tensor [N]
+        In 0..C-1.
     temperature : float
     weights : {"teacher", "label", "one-hot", "uniform", "position"}
-    gradient : Tensor [N, C]
 
     Returns
     -------
-    Tensor [N] or None
+    rows : float64 Tensor [N]
+    gradient : Tensor [N, C]
+        In the student's dtype, but at least float32.
     """
-    top, span = _top_and_span(s)
-    teacher_top, teacher_span = _top_and_span(t)
-    # False for a NaN too.
-    if not (span <= WIDEST_SPAN and teacher_span <= WIDEST_SPAN * min(temperature, 1.0)):
+    student, teacher = _exponent(s, 1.0, LARGEST_STUDENT), _exponent(t, temperature, LARGEST_TEACHER)
+    if student is None or teacher is None:
         return None
-    order = label_first(t, y)
-    if weights == "teacher":
-        alpha = _exp_below(t.gather(-1, order), teacher_top, temperature)
-        alpha /= alpha.sum(axis=-1, keepdims=True)
-    else:
-        alpha = by_rank(t.gather(-1, order), temperature, weights).numpy()
-    return _by_sums(s, order, alpha, top, span, gradient)
+    rows, gradient = unfilled(s)
+    for values, slopes, s_block, t_block, y_block in blocks(s, rows, gradient, s, t, y):
+        order = label_first(t_block, y_block)
+        if weights == "teacher":
+            alpha = _gathered(_exp(t_block, teacher, temperature), order)
+            alpha /= alpha.sum(axis=-1, keepdims=True)
+        else:
+            alpha = by_rank(t_block.gather(-1, order), temperature, weights).numpy()
+        _write(values, slopes, _exp(s_block, student), order, alpha)
+    return rows, gradient
 
 
-def from_targets(s: Tensor, ranking: Tensor, alpha: Tensor, gradient: Tensor) -> Tensor | None:
+def from_targets(s: Tensor, ranking: Tensor, alpha: Tensor) -> RowsAndGradient | None:
     """As `from_teacher`, with ranking and weights given: integer and floating Tensors [N, C]."""
-    top, span = _top_and_span(s)
-    if not span <= WIDEST_SPAN:
+    student = _exponent(s, 1.0, LARGEST_STUDENT)
+    if student is None:
         return None
-    classes = ranking.numpy()
-    if classes.itemsize == 2:
-        classes = classes.view(np.uint16)
-    order = torch.from_numpy(classes.astype(np.int64))
-    return _by_sums(s, order, alpha.numpy(), top, span, gradient)
+    rows, gradient = unfilled(s)
+    for values, slopes, s_block, classes, a_block in blocks(s, rows, gradient, s, ranking, alpha):
+        order = classes.numpy()
+        if order.itemsize == 2:
+            order = order.view(np.uint16)
+        order = torch.from_numpy(order.astype(np.int64))
+        _write(values, slopes, _exp(s_block, student), order, a_block.numpy())
+    return rows, gradient
 
 
-def _top_and_span(values: Tensor) -> tuple[float, float]:
-    array = values.numpy()
-    top = float(array.max())
-    return top, top - float(array.min())
+class _Exponent(NamedTuple):
+    """What is subtracted from logits before their exp is taken, and in which dtype."""
+
+    shift: float
+    dtype: type[np.floating]
 
 
-def _by_sums(
-    s: Tensor, order: Tensor, alpha: Floats, top: float, span: float, gradient: Tensor
-) -> Tensor:
-    narrow = s.dtype == torch.float32 and span <= WIDEST_FLOAT32_SPAN
-    real: npt.DTypeLike = np.float32 if narrow else np.float64
-    alpha = alpha.astype(real, copy=False)
-    e = _exp_below(s.gather(-1, order), top).astype(real, copy=False)
-    tails = _cumulated(e[:, ::-1])[:, ::-1]
-    if tails.size > SMALL:
-        tails = np.ascontiguousarray(tails)
-    later = tails[:, 1:]
-    terms = _log1p(later / e[:, :-1])
-    terms *= alpha[:, :-1]
-    losses = torch.from_numpy(terms).sum(dim=-1)  # in a cascade, so float32 will do
+def _exponent(z: Tensor, temperature: float, largest: float) -> _Exponent | None:
+    if not z.numel():
+        return None
+    low, high = ends(z)
+    largest *= temperature
+    if z.dtype != torch.float64 and -largest <= low and high <= largest:
+        return _Exponent(0.0, np.float32)
+    # False for a NaN too.
+    usual = high - low <= WIDEST_SPAN * min(temperature, 1.0)
+    return _Exponent(high, np.float64) if usual else None
+
+
+def _exp(z: Tensor, exponent: _Exponent, temperature: float = 1.0) -> Floats:
+    """``exp((z - shift) / temperature)``."""
+    below = z.numpy()
+    if exponent.dtype is np.float64:
+        below = np.subtract(below, exponent.shift, dtype=np.float64)
+    if temperature != 1.0:
+        below = below / below.dtype.type(temperature)
+    if below.dtype == np.float32 or below.size <= SMALL:
+        return np.exp(below)
+    return torch.from_numpy(below).exp_().numpy()
+
+
+def _gathered(x: Floats, order: Tensor) -> Floats:
+    return torch.from_numpy(x).gather(-1, order).numpy()
+
+
+def _write(values: Tensor, slopes: Tensor, e: Floats, order: Tensor, alpha: Floats) -> None:
+    """Losses [N] and gradients [N, C] of a block, from ``exp(s)`` by class and alpha by rank."""
+    shape, classes = e.shape, e.shape[1]
+    e = _gathered(e, order).ravel()
+    alpha = alpha.astype(e.dtype, copy=False).ravel()
+    tails = _running_sums(e[::-1].copy(), shape)[::-1].copy()
+
+    terms = np.empty_like(e)
+    np.divide(tails[1:], e[:-1], out=terms[:-1])
+    terms[classes - 1 :: classes] = 0.0
+    terms = _log1p(terms)
+    terms *= alpha
+    values.copy_(torch.from_numpy(terms.reshape(shape).sum(axis=-1)))  # pairwise: float32 will do
+
     shares = alpha / tails
-    earlier = _cumulated(shares)
-    shares[:, :-1] *= later
-    shares[:, -1] = 0.0
-    e[:, 0] = 0.0
-    e[:, 1:] *= earlier[:, :-1]
+    earlier = _running_sums(shares.copy(), shape)
+    shares[:-1] *= tails[1:]
+    shares[classes - 1 :: classes] = 0.0
+    e[1:] *= earlier[:-1]
+    e[::classes] = 0.0
     e -= shares
-    gradient.scatter_(-1, order, torch.from_numpy(e).to(gradient.dtype))
-    return losses
+    gradient = torch.from_numpy(e.reshape(shape))
+    if gradient.dtype != slopes.dtype:
+        gradient = gradient.to(slopes.dtype)
+    slopes.scatter_(-1, order, gradient)
 
 
-def _exp_below(z: Tensor, top: float, temperature: float = 1.0) -> Floats:
-    """``exp((z - top) / temperature)`` in float64."""
-    if z.numel() <= SMALL:
-        below = np.subtract(z.numpy(), top, dtype=np.float64)
-        if temperature != 1.0:
-            below /= temperature
-        return np.exp(below, out=below)
-    z = z.to(torch.float64, copy=True).sub_(top)
-    return (z if temperature == 1.0 else z.div_(temperature)).exp_().numpy()
-
-
-def _log1p(x: Floats) -> Floats:
-    if x.size <= SMALL:
-        return np.log1p(x, out=x)
-    torch.log1p_(torch.from_numpy(x))
+def _running_sums(x: Floats, shape: tuple[int, ...]) -> Floats:
+    """Along rows and in place, added up in float64."""
+    torch.from_numpy(x.reshape(shape)).cumsum_(-1)
     return x
 
 
-def _cumulated(x: Floats) -> Floats:
-    """Sums along rows; PyTorch adds up in float64, and knows no negative strides."""
-    return torch.from_numpy(x if x.strides[-1] > 0 else x.copy()).cumsum(dim=-1).numpy()
+def _log1p(x: Floats) -> Floats:
+    return np.log1p(x, out=x) if x.size <= SMALL else torch.from_numpy(x).log1p_().numpy()

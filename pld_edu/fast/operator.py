@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..losses.validation import reduce_rows
 from . import rows
+from .weights import widest
 
 NO_SECOND_DERIVATIVE = (
     "pld_edu.fast has no second or forward-mode derivative: its gradient comes out of the forward "
@@ -151,7 +152,7 @@ def _rows_from_targets(
 
 def _shapes(student_logits: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     """What `torch.compile` needs to know of the results."""
-    wide = rows.widest(student_logits)
+    wide = widest(student_logits)
     dtype = torch.promote_types(student_logits.dtype, torch.float32)
     return (
         student_logits.new_empty(student_logits.shape[:-1], dtype=wide),

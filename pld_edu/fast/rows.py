@@ -1,8 +1,7 @@
 """Loss and gradient of every row together, in blocks, so that little memory is used beside them."""
 
-from collections.abc import Iterator
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +9,12 @@ from torch import Tensor
 
 from ..losses.validation import as_labels, check_finite, check_label_unmasked, check_masked_classes
 from . import cpu
+from .blocks import blocks, unfilled
 from .ordering import label_first
 from .stick_breaking import losses_and_gradient
 from .validation import checked_weights, ends
-from .weights import by_rank, widest
+from .weights import by_rank
 
-# Logits in a block: on a CPU, its arrays should fit the second-level cache, and take little memory
-# beside the gradient of the whole batch; elsewhere, it should keep the device busy.
-CPU_BLOCK = (2**15, 2**16)
-DEVICE_BLOCK = 2**21
 Results = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -66,23 +62,20 @@ def from_teacher(
         if kept is not None:
             rows.masked_fill_(~kept.squeeze(-1), 0.0)
             gradient.masked_fill_(~kept, 0.0)
-        return rows.view(labels.shape), gradient.view(student_logits.shape), keep
-    rows, gradient = _unfilled(s)
-    usual = s.device.type == "cpu" and keep is None and isinstance(weights, str)
-    name = weights if isinstance(weights, str) else ""
-    for values, slopes, *block in _blocks(rows, gradient, s, t, y, kept, given):
-        s_block, t_block, y_block, kept_block, alpha = block
-        done = None
-        if usual:
-            done = cpu.from_teacher(s_block, t_block, y_block, temperature, name, slopes)
+        return *_as_given(rows, gradient, student_logits), keep
+    if s.device.type == "cpu" and keep is None and isinstance(weights, str):
+        done = cpu.from_teacher(s, t, y, temperature, weights)
         if done is not None:
-            values.copy_(done)
-            continue
+            return *_as_given(*done, student_logits), None
+    rows, gradient = unfilled(s)
+    name = weights if isinstance(weights, str) else ""
+    for values, slopes, *block in blocks(s, rows, gradient, s, t, y, kept, given):
+        s_block, t_block, y_block, kept_block, alpha = block
         ranked = _ranked(s_block, t_block, y_block, kept_block, alpha, temperature, name)
         if ranked.masked is not None:
             _check_values(student_logits, teacher_logits, labels, ignore_index)
         _write(values, slopes, ranked)
-    return rows.view(labels.shape), gradient.view(student_logits.shape), keep
+    return *_as_given(rows, gradient, student_logits), keep
 
 
 def from_targets(student_logits: Tensor, ranking: Tensor, alpha: Tensor) -> Results:
@@ -109,24 +102,19 @@ def from_targets(student_logits: Tensor, ranking: Tensor, alpha: Tensor) -> Resu
         from .triton_kernel import cached_rows_and_gradient
 
         rows, gradient = cached_rows_and_gradient(s, ranking, alpha)
-        return (
-            rows.view(student_logits.shape[:-1]).double(),
-            gradient.view(student_logits.shape),
-            None,
-        )
-    rows, gradient = _unfilled(s)
-    for values, slopes, s_block, order, a_block in _blocks(rows, gradient, s, ranking, alpha):
-        on_cpu = s.device.type == "cpu"
-        done = cpu.from_targets(s_block, order, a_block, slopes) if on_cpu else None
+        return *_as_given(rows.double(), gradient, student_logits), None
+    if s.device.type == "cpu":
+        done = cpu.from_targets(s, ranking, alpha)
         if done is not None:
-            values.copy_(done)
-            continue
+            return *_as_given(*done, student_logits), None
+    rows, gradient = unfilled(s)
+    for values, slopes, s_block, order, a_block in blocks(s, rows, gradient, s, ranking, alpha):
         span = _span(s_block)
         if not span < inf:
             check_finite("student_logits", student_logits.detach())
         order = order.long() & 0xFFFF if order.dtype == torch.int16 else order.long()
         _write(values, slopes, _Ranked(order, s_block.gather(-1, order), a_block, span, None))
-    return rows.view(student_logits.shape[:-1]), gradient.view(student_logits.shape), None
+    return *_as_given(rows, gradient, student_logits), None
 
 
 class _Ranked(NamedTuple):
@@ -169,36 +157,20 @@ def _write(values: Tensor, slopes: Tensor, ranked: _Ranked) -> None:
 
 
 def _as_rows(values: Tensor) -> Tensor:
-    return values.detach().reshape(-1, values.shape[-1])
+    values = values.detach()
+    return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])
+
+
+def _as_given(rows: Tensor, gradient: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    if like.ndim == 2:
+        return rows, gradient
+    return rows.view(like.shape[:-1]), gradient.view(like.shape)
 
 
 def _span(block: Tensor) -> float:
     """Largest value minus smallest; infinite or NaN if one of them is."""
     low, high = ends(block)
     return high - low
-
-
-def _unfilled(s: Tensor) -> tuple[Tensor, Tensor]:
-    dtype = torch.promote_types(s.dtype, torch.float32)
-    return s.new_empty(len(s), dtype=widest(s)), s.new_empty(s.shape, dtype=dtype)
-
-
-def _blocks(values: Tensor, gradient: Tensor, *inputs: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """The same rows of each tensor [N, ...], block by block; half-precision inputs in float32."""
-    size = DEVICE_BLOCK
-    if values.device.type == "cpu":
-        least, most = CPU_BLOCK
-        size = min(max(least, gradient.numel() // 16), most)
-    rows = max(1, size // gradient.shape[-1])
-    for start in range(0, len(values), rows):
-        yield tuple(_part(z, start, rows) for z in (values, gradient, *inputs))
-
-
-def _part(z: Tensor | None, start: int, rows: int) -> Tensor | None:
-    if z is None:
-        return None
-    part = z if rows >= len(z) else z[start : start + rows]
-    return part.float() if z.is_floating_point() and z.itemsize < 4 else part
 
 
 def _fits_kernel(*logits: Tensor) -> bool:

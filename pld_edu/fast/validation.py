@@ -55,8 +55,8 @@ def checked_weights(weights: Tensor) -> Tensor:
 
 def ends(values: Tensor) -> tuple[float, float]:
     """Smallest and largest value; NaN if there is one."""
-    low, high = torch.stack(values.aminmax()).tolist()
-    return low, high
+    low, high = values.aminmax()
+    return low.item(), high.item()
 
 
 def _refuse(weights: str | Tensor, logits: Tensor) -> None:
