@@ -4,6 +4,7 @@ What may be computed once for a frozen teacher is computed while a contender is 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,17 @@ from ..fast import triton_kernel
 TEMPERATURE = 4.0
 
 Pass = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class ForwardAndBackward:
+    """A pass in two halves: what the first returns, the second is given."""
+
+    forward: Callable[[], Any]
+    backward: Callable[[Any], Any]
+
+    def __call__(self) -> Any:
+        return self.backward(self.forward())
 
 
 class Batch(NamedTuple):
@@ -83,19 +95,18 @@ def differentiated(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable
     """A contender from a loss ``(student, teacher, labels)`` and autograd."""
 
     def prepare(batch: Batch) -> Pass:
-        return lambda: torch.autograd.grad(loss(*batch), batch.student)[0]
+        return _with_autograd(lambda: loss(*batch), batch)
 
     return prepare
 
 
+def _with_autograd(forward: Callable[[], Tensor], batch: Batch) -> Pass:
+    return ForwardAndBackward(forward, lambda loss: torch.autograd.grad(loss, batch.student)[0])
+
+
 def _cached(batch: Batch) -> Pass:
     targets = fast.TeacherTargets.compute(batch.teacher, batch.labels, temperature=TEMPERATURE)
-
-    def forward_and_backward() -> Tensor:
-        loss = fast.pld_loss_from_targets(batch.student, targets)
-        return torch.autograd.grad(loss, batch.student)[0]
-
-    return forward_and_backward
+    return _with_autograd(lambda: fast.pld_loss_from_targets(batch.student, targets), batch)
 
 
 def _kernel(batch: Batch) -> Pass:

@@ -9,14 +9,15 @@ import tracemalloc
 from collections.abc import Callable, Hashable, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
-from .contenders import Pass
+from .contenders import ForwardAndBackward, Pass
 
-SAMPLE_SECONDS = 0.005
+SAMPLE_SECONDS = 0.02
+BACKWARD = "the backward half"
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -28,7 +29,7 @@ def interleaved(
 ) -> dict[Name, list[float]]:
     """Seconds of a call of each pass, `rounds` times in turn.
 
-    In every round each is called as often as makes five milliseconds, and each round starts with
+    In every round each is called as often as makes twenty milliseconds, and each round starts with
     another one. A machine that slows down for a while slows all of them, and ratios within a
     round hold. On one CPU thread the clock is the processor's time for this process: other
     programs do not count.
@@ -67,7 +68,8 @@ def peak_memory(one: Pass, device: str = "cpu") -> int:
     """The most bytes that one call holds at a time, its result included, its inputs not.
 
     On the CPU the sum of two peaks, of PyTorch's tensors and of NumPy's arrays and Python's
-    objects, which need not coincide: an upper bound, a close one where either is small.
+    objects, which need not coincide: an upper bound, a close one where either is small. The
+    forward and the backward half are looked at apart, so that peaks of both are not added up.
     """
     one()
     if torch.device(device).type == "cuda":
@@ -78,7 +80,13 @@ def peak_memory(one: Pass, device: str = "cpu") -> int:
         torch.cuda.synchronize()
         del result
         return torch.cuda.max_memory_allocated() - before
-    return _peak_of_tensors(one) + _peak_of_arrays(one)
+    halves = one if isinstance(one, ForwardAndBackward) else ForwardAndBackward(one, _nothing)
+    peaks = zip(_peaks_of_tensors(halves), _peaks_of_arrays(halves), strict=True)
+    return max(tensors + arrays for tensors, arrays in peaks)
+
+
+def _nothing(result: Any) -> Any:
+    return result
 
 
 def _cpu_seconds(one: Pass, calls: int) -> float:
@@ -100,27 +108,38 @@ def _cuda_seconds(one: Pass, calls: int) -> float:
     return start.elapsed_time(end) / 1000 / calls
 
 
-def _peak_of_tensors(one: Pass) -> int:
+def _peaks_of_tensors(one: ForwardAndBackward) -> tuple[int, int]:
     """From the profiler's record of every allocation and release."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it talks on stderr
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        one()
+        result = one.forward()
+        with record_function(BACKWARD):
+            result = one.backward(result)
+    del result
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         record.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())["traceEvents"]
+    half = next(e["ts"] for e in events if e["name"] == BACKWARD)
     changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]")
-    return max(accumulate(change for _, change in changes), default=0)
+    held = list(accumulate((change for _, change in changes), initial=0))
+    middle = sum(at < half for at, _ in changes)
+    return max(held[: middle + 1]), max(held[middle:])
 
 
-def _peak_of_arrays(one: Pass) -> int:
+def _peaks_of_arrays(one: ForwardAndBackward) -> tuple[int, int]:
     """NumPy tells Python of its allocations; PyTorch doesn't."""
     gc.collect()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        one()
-        return tracemalloc.get_traced_memory()[1] - before
+        result = one.forward()
+        _, first = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        result = one.backward(result)
+        _, second = tracemalloc.get_traced_memory()
+        del result
+        return first - before, second - before
     finally:
         tracemalloc.stop()

@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .weights import widest
-
 # Logits in a block: on a CPU, at least and at most, for its arrays should fit the second-level
 # cache, and a sixteenth of the batch is little; elsewhere, it should keep the device busy.
 CPU_BLOCK = (2**15, 2**16)
@@ -37,13 +35,9 @@ def blocks(like: Tensor, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
         yield tuple(_at_least_float32(z) for z in parts)
 
 
-def unfilled(s: Tensor) -> tuple[Tensor, Tensor]:
-    """Room for the losses [N] and the gradients [N, C] of rows of logits."""
-    dtype = torch.promote_types(s.dtype, torch.float32)
-    return (
-        torch.empty(s.shape[0], dtype=widest(s), device=s.device),
-        torch.empty(s.shape, dtype=dtype, device=s.device),
-    )
+def empty_gradient(s: Tensor) -> Tensor:
+    """Room for the gradients [N, C] of rows of logits, in their dtype but at least float32."""
+    return torch.empty(s.shape, dtype=torch.promote_types(s.dtype, torch.float32), device=s.device)
 
 
 def _at_least_float32(z: Tensor | None) -> Tensor | None:

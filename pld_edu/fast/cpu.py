@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .blocks import blocks, unfilled
+from .blocks import blocks, empty_gradient
 from .ordering import label_first
 from .stick_breaking import WIDEST_SPAN
 from .validation import ends
@@ -28,8 +28,8 @@ RowsAndGradient = tuple[Tensor, Tensor]
 
 SMALL = 2**12  # logits for which a call costs more than its work
 
-# For |s| this small, exp and its quotients and sums over 2**17 classes lie inside a float32 (e^±87).
-# For |t| / temperature this small, the division is rounded by less than 5e-7.
+# For |s| so small, exp and its quotients and sums over 2**17 classes lie inside a float32 (e^±87).
+# For |t| / temperature so small, the division is rounded by less than 5e-7.
 LARGEST_STUDENT = 32.0
 LARGEST_TEACHER = 16.0
 
@@ -53,19 +53,22 @@ def from_teacher(
     gradient : Tensor [N, C]
         In the student's dtype, but at least float32.
     """
-    student, teacher = _exponent(s, 1.0, LARGEST_STUDENT), _exponent(t, temperature, LARGEST_TEACHER)
+    student, teacher = (
+        _exponent(s, 1.0, LARGEST_STUDENT),
+        _exponent(t, temperature, LARGEST_TEACHER),
+    )
     if student is None or teacher is None:
         return None
-    rows, gradient = unfilled(s)
-    for values, slopes, s_block, t_block, y_block in blocks(s, rows, gradient, s, t, y):
+    rows, gradient = [], empty_gradient(s)
+    for slopes, s_block, t_block, y_block in blocks(s, gradient, s, t, y):
         order = label_first(t_block, y_block)
         if weights == "teacher":
             alpha = _gathered(_exp(t_block, teacher, temperature), order)
             alpha /= alpha.sum(axis=-1, keepdims=True)
         else:
             alpha = by_rank(t_block.gather(-1, order), temperature, weights).numpy()
-        _write(values, slopes, _exp(s_block, student), order, alpha)
-    return rows, gradient
+        rows.append(_losses(_exp(s_block, student), order, alpha, slopes))
+    return _joined(rows), gradient
 
 
 def from_targets(s: Tensor, ranking: Tensor, alpha: Tensor) -> RowsAndGradient | None:
@@ -73,14 +76,14 @@ def from_targets(s: Tensor, ranking: Tensor, alpha: Tensor) -> RowsAndGradient |
     student = _exponent(s, 1.0, LARGEST_STUDENT)
     if student is None:
         return None
-    rows, gradient = unfilled(s)
-    for values, slopes, s_block, classes, a_block in blocks(s, rows, gradient, s, ranking, alpha):
+    rows, gradient = [], empty_gradient(s)
+    for slopes, s_block, classes, a_block in blocks(s, gradient, s, ranking, alpha):
         order = classes.numpy()
         if order.itemsize == 2:
             order = order.view(np.uint16)
         order = torch.from_numpy(order.astype(np.int64))
-        _write(values, slopes, _exp(s_block, student), order, a_block.numpy())
-    return rows, gradient
+        rows.append(_losses(_exp(s_block, student), order, a_block.numpy(), slopes))
+    return _joined(rows), gradient
 
 
 class _Exponent(NamedTuple):
@@ -118,8 +121,8 @@ def _gathered(x: Floats, order: Tensor) -> Floats:
     return torch.from_numpy(x).gather(-1, order).numpy()
 
 
-def _write(values: Tensor, slopes: Tensor, e: Floats, order: Tensor, alpha: Floats) -> None:
-    """Losses [N] and gradients [N, C] of a block, from ``exp(s)`` by class and alpha by rank."""
+def _losses(e: Floats, order: Tensor, alpha: Floats, slopes: Tensor) -> Floats:
+    """Losses [N], from ``exp(s)`` by class and alpha by rank; the gradient goes to `slopes`."""
     shape, classes = e.shape, e.shape[1]
     e = _gathered(e, order).ravel()
     alpha = alpha.astype(e.dtype, copy=False).ravel()
@@ -130,7 +133,7 @@ def _write(values: Tensor, slopes: Tensor, e: Floats, order: Tensor, alpha: Floa
     terms[classes - 1 :: classes] = 0.0
     terms = _log1p(terms)
     terms *= alpha
-    values.copy_(torch.from_numpy(terms.reshape(shape).sum(axis=-1)))  # pairwise: float32 will do
+    losses = terms.reshape(shape).sum(axis=-1)  # pairwise, so float32 will do
 
     shares = alpha / tails
     earlier = _running_sums(shares.copy(), shape)
@@ -143,6 +146,11 @@ def _write(values: Tensor, slopes: Tensor, e: Floats, order: Tensor, alpha: Floa
     if gradient.dtype != slopes.dtype:
         gradient = gradient.to(slopes.dtype)
     slopes.scatter_(-1, order, gradient)
+    return losses
+
+
+def _joined(rows: list[Floats]) -> Tensor:
+    return torch.from_numpy(np.concatenate(rows).astype(np.float64))
 
 
 def _running_sums(x: Floats, shape: tuple[int, ...]) -> Floats:

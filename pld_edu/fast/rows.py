@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..losses.validation import as_labels, check_finite, check_label_unmasked, check_masked_classes
 from . import cpu
-from .blocks import blocks, unfilled
+from .blocks import blocks, empty_gradient
 from .ordering import label_first
 from .stick_breaking import losses_and_gradient
 from .validation import checked_weights, ends
-from .weights import by_rank
+from .weights import by_rank, widest
 
 Results = tuple[Tensor, Tensor, Tensor | None]
 
@@ -67,7 +67,8 @@ def from_teacher(
         done = cpu.from_teacher(s, t, y, temperature, weights)
         if done is not None:
             return *_as_given(*done, student_logits), None
-    rows, gradient = unfilled(s)
+    rows = torch.empty(len(s), dtype=widest(s), device=s.device)
+    gradient = empty_gradient(s)
     name = weights if isinstance(weights, str) else ""
     for values, slopes, *block in blocks(s, rows, gradient, s, t, y, kept, given):
         s_block, t_block, y_block, kept_block, alpha = block
@@ -107,7 +108,8 @@ def from_targets(student_logits: Tensor, ranking: Tensor, alpha: Tensor) -> Resu
         done = cpu.from_targets(s, ranking, alpha)
         if done is not None:
             return *_as_given(*done, student_logits), None
-    rows, gradient = unfilled(s)
+    rows = torch.empty(len(s), dtype=widest(s), device=s.device)
+    gradient = empty_gradient(s)
     for values, slopes, s_block, order, a_block in blocks(s, rows, gradient, s, ranking, alpha):
         span = _span(s_block)
         if not span < inf:
@@ -190,7 +192,7 @@ def _labels(labels: Tensor, s: Tensor, ignore_index: int) -> tuple[Tensor, Tenso
     classes = s.shape[-1]
     if labels.device.type == "cpu" and labels.numel() and not 0 <= ignore_index < classes:
         # As an unsigned number, a negative label is too large as well.
-        y = labels.long()
+        y = labels if labels.dtype == torch.int64 else labels.long()
         if y.numpy().view(np.uint64).max() < classes:
             return y, None
     return as_labels(labels, s, ignore_index)

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from pld_edu import fast, losses, reference
 from pld_edu.check import check_loss
-from pld_edu.fast import cpu, stick_breaking
-from pld_edu.fast import blocks
+from pld_edu.fast import blocks, cpu, stick_breaking
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
