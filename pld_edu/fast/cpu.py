@@ -10,6 +10,7 @@ positive numbers lose none of them. Larger ones lose some when their maximum is 
 is done in float64.
 """
 
+from math import frexp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +29,8 @@ RowsAndGradient = tuple[Tensor, Tensor]
 
 SMALL = 2**12  # logits for which a call costs more than its work
 
-# For |s| so small, exp and its quotients and sums over 2**17 classes lie inside a float32 (e^±87).
-# For |t| / temperature so small, the division is rounded by less than 5e-7.
+# For |s| and |t| / temperature so small, exp, quotients and sums over 2**17 classes lie inside a
+# float32 (e^±87). A division that is rounded loses more the larger its result is: 3e-7 at a half.
 LARGEST_STUDENT = 32.0
 LARGEST_TEACHER = 16.0
 
@@ -53,10 +54,9 @@ def from_teacher(
     gradient : Tensor [N, C]
         In the student's dtype, but at least float32.
     """
-    student, teacher = (
-        _exponent(s, 1.0, LARGEST_STUDENT),
-        _exponent(t, temperature, LARGEST_TEACHER),
-    )
+    is_rounded = frexp(temperature)[0] != 0.5  # no power of 2
+    student = _exponent(s, 1.0, LARGEST_STUDENT)
+    teacher = _exponent(t, temperature, LARGEST_TEACHER / 2 if is_rounded else LARGEST_TEACHER)
     if student is None or teacher is None:
         return None
     rows, gradient = [], empty_gradient(s)
