@@ -71,24 +71,26 @@ def temperature_curve(rows: Iterable[Mapping[str, Any]]) -> Figure:
     -------
     Figure
         For each method a solid line with full markers (test) and a dashed one with open markers
-        (held-out, which picks the temperature); cross-entropy, without temperature, is level.
+        (held-out, which picks the temperature), as far as it was run; cross-entropy, without
+        temperature, is level.
     """
     rows = list(rows)
     top1, held_out = by_setting(rows, "top1"), by_setting(rows, "held_out_top1")
     temperatures = sorted({s.temperature for s in top1 if s.temperature is not None})
     figure, (axes,) = _canvas(1)
     for method in dict.fromkeys(setting.method for setting in top1):
-        settings = [Setting(method, None if method == "ce" else t) for t in temperatures]
+        at = {t: Setting(method, None if method == "ce" else t) for t in temperatures}
+        at = {t: setting for t, setting in at.items() if setting in top1}
         style: dict[str, Any] = {"color": COLOURS[method], "marker": MARKERS[method], "ms": 6}
         if method == "ce":
             style["marker"] = ""
-        test = [top1[setting].mean() for setting in settings]
-        axes.plot(temperatures, test, "-", **style)
-        held = [held_out[setting].mean() for setting in settings]
-        axes.plot(temperatures, held, "--", **style, markerfacecolor="white", lw=1)
+        test = [top1[setting].mean() for setting in at.values()]
+        axes.plot(list(at), test, "-", **style)
+        held = [held_out[setting].mean() for setting in at.values()]
+        axes.plot(list(at), held, "--", **style, markerfacecolor="white", lw=1)
         axes.annotate(
             TITLES[method],
-            (temperatures[-1], test[-1]),
+            (max(at), test[-1]),
             xytext=(8, 0),
             textcoords="offset points",
             color=COLOURS[method],

@@ -101,6 +101,15 @@ def test_temperature_curve_shows_test_and_held_out_means():
     assert len(set(markers)) == 3, "methods differ without colour too"
 
 
+def test_temperature_curve_of_a_run_without_one_setting():
+    """As where a student diverged."""
+    rows = [row for row in ROWS if (row["method"], row["temperature"]) != ("pld", 1.0)]
+    assert len(rows) < len(ROWS)
+    (axes,) = plots.temperature_curve(rows).axes
+    drawn = [list(line.get_xdata()) for line in axes.get_lines()[:6]]
+    assert sorted(drawn) == [[1.0, 4.0]] * 4 + [[4.0]] * 2
+
+
 def test_teacher_saturation_shows_the_history():
     left, right = plots.teacher_saturation(EPOCHS).axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in left.lines + right.lines}
