@@ -158,7 +158,8 @@ def _notes(
     elif not setup.temperature:
         left_out = sum("temperature" in c.flags for c in pool)
         notes.append(
-            f"no argument called temperature: {left_out} cases that need one were left out"
+            f"no argument called temperature: {left_out} cases that need one were left out; under "
+            "another name, wrap it: lambda s, t, y, temperature=1.0: loss(s, t, y, tau=temperature)"
         )
     values = any(o.loss is not None for o in outcomes.values())
     if setup and values and not any(o.gradient is not None for o in outcomes.values()):
