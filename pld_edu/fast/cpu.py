@@ -3,14 +3,13 @@
 The formulas are those of `stick_breaking.by_sums`, in the cheapest calls there are. For a small
 batch only their number counts, and NumPy's cost less to make than PyTorch's; so rows lie end to end
 in flat arrays, of which a shift by one place is one call, and what that brings over from the next
-row is overwritten. In a large batch PyTorch's cumsum and log1p are faster.
+row is overwritten. In a large batch PyTorch's cumsum is faster, and its log1p is fast on any CPU.
 
-Logits near 0 have an exp in float32 that is right to its last digits, and sums and products of
-positive numbers lose none of them. Larger ones lose some when their maximum is subtracted, so that
-is done in float64.
+Student logits near 0 have an exp in float32 that is right to its last digits, and sums and products
+of positive numbers lose none of them. Larger ones lose some when their maximum is subtracted, so
+that is done in float64. So are the weights, up to their last rounding: cached ones are the same.
 """
 
-from math import frexp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,10 +28,8 @@ RowsAndGradient = tuple[Tensor, Tensor]
 
 SMALL = 2**12  # logits for which a call costs more than its work
 
-# For |s| and |t| / temperature so small, exp, quotients and sums over 2**17 classes lie inside a
-# float32 (e^±87). A division that is rounded loses more the larger its result is: 3e-7 at a half.
-LARGEST_STUDENT = 32.0
-LARGEST_TEACHER = 16.0
+# For |s| so small, exp and its quotients and sums over 2**17 classes lie inside a float32 (e^±87).
+LARGEST_FLOAT32 = 32.0
 
 
 def from_teacher(
@@ -54,17 +51,16 @@ def from_teacher(
     gradient : Tensor [N, C]
         In the student's dtype, but at least float32.
     """
-    is_rounded = frexp(temperature)[0] != 0.5  # no power of 2
-    student = _exponent(s, 1.0, LARGEST_STUDENT)
-    teacher = _exponent(t, temperature, LARGEST_TEACHER / 2 if is_rounded else LARGEST_TEACHER)
+    student, teacher = _exponent(s, largest=LARGEST_FLOAT32), _exponent(t, temperature)
     if student is None or teacher is None:
         return None
     rows, gradient = [], empty_gradient(s)
     for slopes, s_block, t_block, y_block in blocks(s, gradient, s, t, y):
         order = label_first(t_block, y_block)
         if weights == "teacher":
-            alpha = _gathered(_exp(t_block, teacher, temperature), order)
+            alpha = _exp(t_block, teacher, temperature)
             alpha /= alpha.sum(axis=-1, keepdims=True)
+            alpha = _gathered(alpha.astype(student.dtype, copy=False), order)
         else:
             alpha = by_rank(t_block.gather(-1, order), temperature, weights).numpy()
         rows.append(_losses(_exp(s_block, student), order, alpha, slopes))
@@ -73,7 +69,7 @@ def from_teacher(
 
 def from_targets(s: Tensor, ranking: Tensor, alpha: Tensor) -> RowsAndGradient | None:
     """As `from_teacher`, with ranking and weights given: integer and floating Tensors [N, C]."""
-    student = _exponent(s, 1.0, LARGEST_STUDENT)
+    student = _exponent(s, largest=LARGEST_FLOAT32)
     if student is None:
         return None
     rows, gradient = [], empty_gradient(s)
@@ -93,28 +89,28 @@ class _Exponent(NamedTuple):
     dtype: type[np.floating]
 
 
-def _exponent(z: Tensor, temperature: float, largest: float) -> _Exponent | None:
+def _exponent(
+    z: Tensor, temperature: float = 1.0, largest: float | None = None
+) -> _Exponent | None:
+    """float32 for logits no larger than `largest`; None for logits too far apart, or NaN."""
     if not z.numel():
         return None
     low, high = ends(z)
-    largest *= temperature
-    if z.dtype != torch.float64 and -largest <= low and high <= largest:
+    if largest is not None and z.dtype != torch.float64 and -largest <= low <= high <= largest:
         return _Exponent(0.0, np.float32)
-    # False for a NaN too.
     usual = high - low <= WIDEST_SPAN * min(temperature, 1.0)
     return _Exponent(high, np.float64) if usual else None
 
 
 def _exp(z: Tensor, exponent: _Exponent, temperature: float = 1.0) -> Floats:
     """``exp((z - shift) / temperature)``."""
-    below = z.numpy()
-    if exponent.dtype is np.float64:
-        below = np.subtract(below, exponent.shift, dtype=np.float64)
+    if exponent.dtype is np.float32:
+        return np.exp(z.numpy())
+    below = z.numpy().astype(np.float64)
+    below -= exponent.shift
     if temperature != 1.0:
-        below = below / below.dtype.type(temperature)
-    if below.dtype == np.float32 or below.size <= SMALL:
-        return np.exp(below)
-    return torch.from_numpy(below).exp_().numpy()
+        below /= temperature
+    return np.exp(below, out=below)
 
 
 def _gathered(x: Floats, order: Tensor) -> Floats:
