@@ -12,10 +12,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from pld_edu import plots
 from pld_edu.bench.figure import costs
 from pld_edu.bench.report import report
-from pld_edu.compare import TITLES, Interval, Line, compare
+from pld_edu.results import plots
+from pld_edu.results.comparison import Interval, Line, compare
+from pld_edu.results.methods import TITLES
 
 BOOK = Path(__file__).parent
 RESULTS = BOOK.parent / "notebooks" / "results"

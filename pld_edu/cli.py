@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .experiments import EXPERIMENTS, METHODS, PRESETS, Experiment, ImageExperiment
+from .distill.experiment import EXPERIMENTS, PRESETS, Experiment, ImageExperiment
+from .results.methods import METHODS
 
 # PyTorch and matplotlib are imported where they are needed, so that --help answers at once.
 
@@ -95,9 +96,11 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     except ValueError as error:
         parser.error(str(error))
 
-    from . import distill, plots, ranks
-    from .models import names_for
-    from .report import report
+    from .distill import ranks
+    from .distill import run as distill
+    from .distill.models import names_for
+    from .results import plots
+    from .results.tables import report
 
     for name in (experiment.teacher, experiment.student):
         if name not in names_for(experiment.dataset):

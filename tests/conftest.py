@@ -28,7 +28,7 @@ settings.load_profile("pld_edu")
 def nascar_rankings() -> list[list[str]]:
     """The 36 races of 2002, each from winner to last, as Hunter (2004) uses them."""
     races: dict[int, dict[int, str]] = {}
-    path = Path(pld_edu.__file__).parent / "shipped" / "nascar2002.csv"
+    path = Path(pld_edu.__file__).parent / "data" / "nascar2002.csv"
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             races.setdefault(int(row["race"]), {})[int(row["position"])] = row["driver"]

@@ -4,10 +4,11 @@ import sys
 from dataclasses import replace
 
 import pytest
-from small_run import SMALL
 
 import pld_edu
-from pld_edu import cli, distill
+from pld_edu import cli
+from pld_edu.distill import run as distill
+from tests.support.small_run import SMALL
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from ..fast import triton_kernel
-from ..records import provenance
+from ..results.records import provenance
 from .contenders import CONTENDERS, Batch, Pass, random_batch
 from .measure import interleaved, peak_memory
 from .steps import PARTS, STEPS

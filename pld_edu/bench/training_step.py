@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models import build
+from ..distill.models import build
 from .contenders import CONTENDERS, Batch, Pass
 from .measure import interleaved
 

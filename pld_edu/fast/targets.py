@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._files import write_atomically
 from ..losses.validation import as_labels, check_finite, check_reduction, check_temperature
-from ..training import write_atomically
 from .operator import from_targets
 from .ordering import label_first
 from .validation import check_logits, check_weights, checked_weights

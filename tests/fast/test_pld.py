@@ -2,19 +2,18 @@
 
 from math import inf, nan
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import BY_DTYPE, FLOAT64
 from torch.nn import functional as F
 
 from pld_edu import fast, losses, reference
 from pld_edu.check import check_loss
 from pld_edu.fast import blocks, cpu, stick_breaking
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE, FLOAT64
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -6,13 +6,13 @@ tested in test_triton_kernel.py.
 
 from math import inf, nan
 
-import cases
 import pytest
 import torch
-from tolerances import BY_DTYPE
 
 from pld_edu import fast, losses
 from pld_edu.fast import rows, triton_kernel
+from tests.support import cases
+from tests.support.tolerances import BY_DTYPE
 
 
 def stand_in(s, t, y, temperature, weights):

@@ -2,16 +2,15 @@
 
 from math import inf, nan
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
-from tolerances import BY_DTYPE
 
 from pld_edu import fast, reference
 from pld_edu.fast import rows, targets
 from pld_edu.fast.ordering import label_first
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE
 
 TOLERANCE = BY_DTYPE["float32"]
 

@@ -2,14 +2,13 @@
 
 import shutil
 
-import cases
-import exact
 import pytest
 import torch
-from tolerances import BY_DTYPE, FLOAT64
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pld_edu import fast, losses
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE, FLOAT64
 
 COMPILER = any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
 NO_SECOND = "no second or forward-mode derivative.*use pld_edu.losses"

@@ -9,15 +9,14 @@ import subprocess
 import sys
 from math import inf, nan
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
-from tolerances import BY_DTYPE
 
 from pld_edu import reference
 from pld_edu.fast import triton_kernel
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE
 
 FLOAT32 = BY_DTYPE["float32"]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -2,12 +2,12 @@
 
 from math import inf, nan
 
-import bad_input
 import numpy as np
 import pytest
 import torch
 
 from pld_edu import fast, losses
+from tests.support import bad_input
 
 CALLS = [call for call in bad_input.refused_calls(losses) if call[1] == "pld_loss"]
 

@@ -2,18 +2,17 @@
 
 from math import exp, inf, log1p
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
-from tolerances import BY_DTYPE, FLOAT64
 from torch.nn import functional as F
 
 from pld_edu import losses, reference
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE, FLOAT64
 
 TAUS = (0.5, 1.0, 4.0)
 DTYPES = {"float64": torch.float64, "float32": torch.float32}

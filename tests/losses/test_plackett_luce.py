@@ -3,15 +3,14 @@
 from itertools import permutations
 from math import exp, log, prod
 
-import cases
 import choix
-import exact
 import numpy as np
 import pytest
 import torch
-from tolerances import BY_DTYPE, FLOAT64
 
 from pld_edu import losses, reference
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE, FLOAT64
 
 SCORES = torch.tensor([0.3, -1.2, 2.0, 0.7], dtype=torch.float64)
 

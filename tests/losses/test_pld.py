@@ -2,17 +2,16 @@
 
 from math import exp, inf, log, nan
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import BY_DTYPE, DIFFERENCES, FLOAT64
 from torch.nn import functional as F
 
 from pld_edu import losses, reference
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE, DIFFERENCES, FLOAT64
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -4,15 +4,14 @@ import shutil
 from functools import partial
 from math import inf
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
-from tolerances import BY_DTYPE, FLOAT64
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pld_edu import losses
+from tests.support import cases, exact
+from tests.support.tolerances import BY_DTYPE, FLOAT64
 
 # Called (student_logits, teacher_logits, labels), so that one test serves all.
 LOSSES = {

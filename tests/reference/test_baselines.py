@@ -2,8 +2,6 @@
 
 from math import exp, log, log1p
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
@@ -11,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaln, rel_entr, softmax
 from scipy.stats import pearsonr
-from tolerances import FLOAT64
 from torch.nn import functional as F
 
 from pld_edu import reference
+from tests.support import cases, exact
+from tests.support.tolerances import FLOAT64
 
 TAUS = (0.5, 1.0, 4.0)
 

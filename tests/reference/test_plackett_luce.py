@@ -3,17 +3,16 @@
 from itertools import combinations, permutations
 from math import exp, factorial, log, prod
 
-import cases
 import choix
-import exact
 import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp, softmax
 from scipy.stats import chisquare
-from tolerances import DIFFERENCES, FLOAT64
 
 from pld_edu import reference
+from tests.support import cases, exact
+from tests.support.tolerances import DIFFERENCES, FLOAT64
 
 SCORES = [0.3, -1.2, 2.0, 0.7]
 NEVER_ABOVE_ANYONE = ("Andy Hillenburg", "Gary Bradberry", "Jason Hedlesky", "Randy Renfrow")

@@ -2,15 +2,14 @@
 
 from math import exp, log, log1p, nan
 
-import cases
-import exact
 import numpy as np
 import pytest
 import torch
 from scipy.special import gammaln, softmax
-from tolerances import DIFFERENCES, FLOAT64
 
 from pld_edu import reference
+from tests.support import cases, exact
+from tests.support.tolerances import DIFFERENCES, FLOAT64
 
 
 def paper_listing(s, t, y, temperature):

@@ -2,11 +2,11 @@
 
 from math import inf, nan
 
-import bad_input
 import numpy as np
 import pytest
 
 from pld_edu import reference
+from tests.support import bad_input
 
 CALLS = bad_input.refused_calls(reference, extra=("pld_gradient", "pld_hessian"))
 

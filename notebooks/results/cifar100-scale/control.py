@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
-from pld_edu.data import cifar100
 from pld_edu.distill_images import placed, stored_logits, train_teacher
 from pld_edu.experiments import PRESETS, Setting, SGDRecipe
 from pld_edu.models import build
 from pld_edu.objectives import Loss, make_loss
 from pld_edu.records import provenance, top_k_accuracy, write_json, write_logits
 from pld_edu.together import Images, Learner, to_device, train_together
+from torch import nn
+
+from pld_edu.data import cifar100
 
 RECORDED = Path(__file__).parents[1] / "cifar100"
 EXPERIMENT = PRESETS["cpu"]

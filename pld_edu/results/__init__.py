@@ -1,0 +1,1 @@
+"""Methods and settings, result rows and logits, metrics, comparison, tables, plots: no PyTorch."""

@@ -1,0 +1,142 @@
+"""Is one method better than another? Paired differences over seeds, with intervals.
+
+Every method saw the same seeds (initial weights and batches), so differences are taken seed by
+seed. Intervals are 95% t intervals, each on its own: not corrected for how many there are.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from .methods import Setting
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and its 95% t interval, which is NaN to NaN for one seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """Of a difference: on which side of 0 the whole interval lies."""
+        if math.isnan(self.low):
+            return "one seed: no verdict"
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "no difference seen"
+
+
+class Line(NamedTuple):
+    """A line of the comparison; differences are in points of Top-1, positive if it is ahead.
+
+    A method stands at temperature 1, against KD at temperature 1, and once more (`picked`) at the
+    temperature that held-out accuracy picked for it, against KD at the one picked for KD.
+    """
+
+    setting: Setting
+    picked: bool
+    top1: Interval
+    to_ce: Interval | None
+    to_kd: Interval | None
+
+    @property
+    def title(self) -> str:
+        """``PLD, T = 4``: how figures call it."""
+        return self.setting.title
+
+
+def compare(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """Compare the methods by Top-1 on the test set.
+
+    The picked temperature of a method has the highest mean `held_out_top1` over the seeds, and is
+    the lowest among equals. The test set has no part in it.
+
+    Parameters
+    ----------
+    rows : iterable of mappings
+        Result rows of one data set, teacher and student; `method`, `temperature`, `seed`, `top1`
+        and `held_out_top1` are used.
+
+    Returns
+    -------
+    list of Line
+        Cross-entropy, the other methods at temperature 1, and each at its pick. Where the pick is
+        temperature 1, a method's two lines are the same students.
+
+    Raises
+    ------
+    ValueError
+        A repeated row, settings with different seeds, or no rows.
+    """
+    rows = list(rows)
+    top1, held_out = by_setting(rows, "top1"), by_setting(rows, "held_out_top1")
+    picks: dict[str, Setting] = {}
+    for setting in sorted(top1, key=lambda setting: setting.temperature or 0.0):
+        best = picks.setdefault(setting.method, setting)
+        if held_out[setting].mean() > held_out[best].mean():
+            picks[setting.method] = setting
+
+    def lead(setting: Setting, rival: Setting) -> Interval | None:
+        if rival not in top1 or setting.method in ("ce", rival.method):
+            return None
+        return paired_difference(top1[setting], top1[rival])
+
+    def line(setting: Setting, picked: bool) -> Line:
+        kd = picks["kd"] if picked and "kd" in picks else Setting("kd", 1.0)
+        to_ce, to_kd = lead(setting, Setting("ce", None)), lead(setting, kd)
+        return Line(setting, picked, mean_interval(top1[setting]), to_ce, to_kd)
+
+    fixed = [line(setting, False) for setting in top1 if setting.temperature in (None, 1.0)]
+    return fixed + [line(pick, True) for pick in picks.values() if pick.temperature is not None]
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """The mean of one value a seed, and its 95% t interval."""
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Interval(mean, math.nan, math.nan)
+    found = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
+    return Interval(mean, float(found.low), float(found.high))
+
+
+def paired_difference(
+    values: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray
+) -> Interval:
+    """The mean of `values` - `others`, seed by seed, and its 95% t interval."""
+    return mean_interval(np.subtract(values, others))
+
+
+def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.ndarray]:
+    """One array [seeds] for each setting, in the order of the seeds.
+
+    Raises
+    ------
+    ValueError
+        A repeated row, settings with different seeds, or no rows.
+    """
+    found: dict[Setting, dict[int, float]] = {}
+    for row in rows:
+        setting, seed = Setting(row["method"], row["temperature"]), row["seed"]
+        if seed in found.setdefault(setting, {}):
+            raise ValueError(f"two rows are {setting.name} with seed {seed}; compare one run")
+        found[setting][seed] = row[key]
+    seeds = {setting.name: sorted(values) for setting, values in found.items()}
+    first = next(iter(seeds.values()), [])
+    for name, own in seeds.items():
+        if own != first:
+            raise ValueError(
+                f"paired differences need the same seeds for every setting: {name} has {own}, "
+                f"{next(iter(seeds))} has {first}"
+            )
+    if not first:
+        raise ValueError("there are no rows to compare")
+    return {
+        setting: np.array([values[seed] for seed in first]) for setting, values in found.items()
+    }

@@ -1,0 +1,108 @@
+"""What a run leaves behind: result rows, rounded logits, and where they came from."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from .._files import write_json
+
+STORED_SEED = 0  # the seed whose test logits are kept
+GRID = 16  # stored logits are multiples of 1/16
+
+
+def round_logits(logits: np.ndarray) -> np.ndarray:
+    """Logits as they are stored: float16 on a grid of 1/16 (coarser beyond 128).
+
+    Raises
+    ------
+    FloatingPointError
+        A logit that is not finite or does not fit into float16.
+    """
+    largest = np.abs(logits).max(initial=0.0)
+    if not largest <= np.finfo(np.float16).max:
+        raise FloatingPointError(
+            f"logits must be finite and below {np.finfo(np.float16).max:g} to be stored as "
+            f"float16, got {largest:g}; did the training diverge?"
+        )
+    return (np.round(logits * GRID) / GRID).astype(np.float16)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, and the git commit if this package runs from a source checkout."""
+    import torch
+
+    versions = {
+        "pld_edu": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
+    return {"versions": versions, "commit": _commit()}
+
+
+def _commit() -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    top, commit = answer.split()
+    # An installed copy may lie inside somebody else's repository.
+    return commit if Path(top) == root else None
+
+
+def claim(folder: Path, experiment: Any) -> None:
+    """Make `folder`, and note there which experiment it belongs to.
+
+    Raises
+    ------
+    FileExistsError
+        It belongs to another one already, or to nobody knows which.
+    """
+    claim_settings(folder, asdict(experiment))
+
+
+def claim_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """As `claim`, for settings that are less or more than an experiment."""
+    note = folder / "experiment.json"
+    wanted = json.loads(json.dumps(settings))
+    if note.exists():
+        different = _differences(json.loads(note.read_text()), wanted)
+        if different:
+            raise FileExistsError(
+                f"{folder} holds a run with other settings: {'; '.join(different)}. "
+                "Choose another --out folder, or remove that one."
+            )
+    elif (folder / "rows.json").exists():
+        raise FileExistsError(
+            f"{folder} holds rows.json but no experiment.json that says how they came about. "
+            "Choose another --out folder, or remove that one."
+        )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(note, wanted)
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One sentence for each setting that is not the same, recipes setting by setting."""
+    different = []
+    for name in sorted(there.keys() | here.keys()):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            different += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            different.append(f"{prefix}{name} is {old} there, {new} here")
+    return different
+
+
+def write_logits(folder: Path, name: str, logits: np.ndarray, seed: int) -> None:
+    """Rounded logits [N, C] and the seed of their network, as ``logits_NAME.npz``."""
+    np.savez_compressed(folder / f"logits_{name}.npz", logits=logits, seed=np.int64(seed))

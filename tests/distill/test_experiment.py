@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+import pytest
+
+from pld_edu.distill.experiment import EXPERIMENTS, PRESETS
+from pld_edu.results.methods import Setting
+from tests.support.small_run import SMALL
+
+
+def test_ce_once_and_the_others_at_every_temperature():
+    names = [setting.name for setting in EXPERIMENTS["mnist1d"].settings]
+    others = [f"{method}-t{t}" for method in ("kd", "dist", "pld") for t in (1, 2, 4, 8)]
+    assert names == ["ce", *others]
+    assert Setting("pld", 0.5).name == "pld-t0.5"
+
+
+def test_the_default_is_large_enough():
+    mnist1d = EXPERIMENTS["mnist1d"]
+    assert mnist1d.seeds >= 10
+    assert mnist1d.train == 4000
+    assert min(mnist1d.held_out, mnist1d.test) >= 6000
+
+
+def test_cifar100_compares_five_methods_at_two_temperatures():
+    for experiment in (EXPERIMENTS["cifar100"], *PRESETS.values()):
+        names = [setting.name for setting in experiment.settings]
+        others = [f"{m}-t{t}" for m in ("kd", "dist", "dkd", "pld") for t in (1, 4)]
+        assert names == ["ce", *others]
+        assert experiment.held_out == 5000
+    assert EXPERIMENTS["cifar100"].train + EXPERIMENTS["cifar100"].held_out == 50_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("ce", "bert")}, "methods must be some of ce, kd, dist, dkd, pld, got bert"),
+        ({"methods": ()}, "got none"),
+        ({"methods": ("ce", "ce")}, "name each method once, got ce, ce"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"student_recipe": replace(SMALL.student_recipe, epochs=0)}, "at least 1, got 0"),
+        ({"train": 40}, r"batch_size must lie in 1..40, the training samples, got 50"),
+    ],
+)
+def test_impossible_experiments(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change)

@@ -1,0 +1,92 @@
+"""What the README says is so."""
+
+import base64
+import io
+import json
+import re
+from contextlib import redirect_stdout
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from pld_edu.results.comparison import compare
+from pld_edu.results.tables import comparison_table
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def fences(text: str) -> list[str]:
+    return re.findall(r"^```[a-z]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_snippet_prints_the_number_behind_it() -> None:
+    (snippet,) = fences(README.split("\n## ")[0])
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(snippet, {})
+    assert printed.getvalue().strip() == snippet.rsplit("# ", 1)[1].strip()
+
+
+@pytest.mark.parametrize("title", ["Run it", "Test it"])
+def test_one_command_line_a_section(title: str) -> None:
+    (command,) = fences(section(title))
+    assert len(command.splitlines()) == 1
+
+
+def test_card_is_the_one_of_the_package() -> None:
+    assert (files("pld_edu") / "which_pld.md").read_text(encoding="utf-8") in README
+
+
+def test_local_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    missing = [t for t in targets if "://" not in t and not (ROOT / t.split("#")[0]).exists()]
+    assert targets
+    assert not missing
+
+
+def test_picture_is_the_one_that_notebook_00_computes() -> None:
+    notebook = json.loads((ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8"))
+    pictures = [
+        base64.b64decode(output["data"]["image/png"])
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert (ROOT / "book" / "images" / "one_loss.png").read_bytes() in pictures
+
+
+def test_table_is_the_one_of_the_recorded_rows() -> None:
+    rows = ROOT / "notebooks" / "results" / "mnist1d" / "cnn-mlp32" / "rows.json"
+    assert comparison_table(compare(json.loads(rows.read_text()))) in README
+
+
+def test_order_on_cifar100_is_the_one_of_the_recorded_rows() -> None:
+    results = ROOT / "notebooks" / "results"
+    rows = json.loads((results / "cifar100" / "resnet20-resnet8" / "rows.json").read_text())
+
+    def means(measure: str) -> dict[tuple[str, float | None], float]:
+        found: dict[tuple[str, float | None], list[float]] = {}
+        for row in rows:
+            found.setdefault((row["method"], row["temperature"]), []).append(row[measure])
+        assert all(len(values) == 3 for values in found.values())
+        return {setting: sum(values) / 3 for setting, values in found.items()}
+
+    held_out, top1 = means("held_out_top1"), means("top1")
+    picked = {}
+    for method in ("ce", "kd", "dist", "dkd", "pld"):
+        own = {setting: value for setting, value in held_out.items() if setting[0] == method}
+        picked[method] = top1[max(own, key=own.__getitem__)]
+    assert sorted(picked, key=picked.__getitem__) == ["ce", "pld", "kd", "dkd", "dist"]
+    assert {(row["train_images"], row["epochs"]) for row in rows} == {(10_000, 8)}
+
+    scaled = json.loads((results / "cifar100-scale" / "resnet20-resnet8" / "rows.json").read_text())
+    rivals = [r["top1"] for r in rows if r["seed"] == 0 and r["method"] in ("dist", "dkd")]
+    for row in scaled:
+        if row["method"] != "ce":
+            assert min(rivals) <= row["top1"] <= max(rivals)

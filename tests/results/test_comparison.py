@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pld_edu.results.comparison import Interval, compare, mean_interval, paired_difference
+from pld_edu.results.methods import Setting
+
+CE, KD1, KD4, PLD1, PLD4 = (
+    Setting("ce", None),
+    Setting("kd", 1.0),
+    Setting("kd", 4.0),
+    Setting("pld", 1.0),
+    Setting("pld", 4.0),
+)
+
+
+def rows_of(top1: dict[Setting, list[float]], held_out: dict[Setting, float]) -> list[dict]:
+    """One row a value; every seed of a setting has the same held-out accuracy."""
+    return [
+        {**setting._asdict(), "seed": seed, "top1": value, "held_out_top1": held_out[setting]}
+        for setting, values in top1.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+TOP1 = {
+    CE: [50.0, 52.0, 54.0],
+    KD1: [51.0, 52.5, 55.5],
+    KD4: [49.0, 50.5, 53.5],
+    PLD1: [53.0, 55.5, 57.0],
+    PLD4: [40.0, 60.0, 44.0],
+}
+HELD_OUT = {CE: 50.0, KD1: 51.0, KD4: 52.0, PLD1: 55.0, PLD4: 54.0}
+
+
+def by_hand(values) -> tuple[float, float, float]:
+    """Mean and mean -/+ t s / sqrt(n)."""
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    half = stats.t.ppf(0.975, n - 1) * math.sqrt(
+        ((values - values.mean()) ** 2).sum() / (n - 1) / n
+    )
+    return values.mean(), values.mean() - half, values.mean() + half
+
+
+def test_intervals_are_the_textbook_formula():
+    values, others = [3.0, 1.0, 4.0, 1.0, 5.0], [2.0, 7.0, 1.0, 8.0, 2.0]
+    assert mean_interval(values) == pytest.approx(by_hand(values), rel=1e-12)
+    expected = by_hand(np.subtract(values, others))
+    assert paired_difference(values, others) == pytest.approx(expected, rel=1e-12)
+
+
+def test_each_line_is_set_against_ce_and_against_kd_of_its_own_kind():
+    lines = {(line.setting, line.picked): line for line in compare(rows_of(TOP1, HELD_OUT))}
+    # KD's pick is T = 4, PLD's is T = 1, whatever the test set says.
+    assert list(lines) == [(CE, False), (KD1, False), (PLD1, False), (KD4, True), (PLD1, True)]
+    for (setting, picked), line in lines.items():
+        assert line.top1 == pytest.approx(by_hand(TOP1[setting]), rel=1e-12)
+        if setting == CE:
+            assert line.to_ce is line.to_kd is None
+            continue
+        expected = by_hand(np.subtract(TOP1[setting], TOP1[CE]))
+        assert line.to_ce == pytest.approx(expected, rel=1e-12)
+        if setting.method == "kd":
+            assert line.to_kd is None
+            continue
+        rival = KD4 if picked else KD1
+        expected = by_hand(np.subtract(TOP1[setting], TOP1[rival]))
+        assert line.to_kd == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    rows = rows_of(TOP1, HELD_OUT)
+    lines = {(line.setting, line.picked): line for line in compare(rows)}
+    assert {(line.setting, line.picked): line for line in compare(rows[::-1])} == lines
+
+
+def test_between_equal_held_out_accuracies_the_lower_temperature_is_picked():
+    tied = HELD_OUT | {KD1: 52.0}
+    for rows in (rows_of(TOP1, tied), rows_of(TOP1, tied)[::-1]):
+        assert [x.setting for x in compare(rows) if x.picked and x.setting.method == "kd"] == [KD1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (Interval(1.0, 0.1, 1.9), "better"),
+        (Interval(-1.0, -1.9, -0.1), "worse"),
+        (Interval(1.0, -0.1, 2.1), "no difference seen"),
+        (Interval(0.0, 0.0, 0.0), "no difference seen"),
+    ],
+)
+def test_verdict(interval, verdict):
+    assert interval.verdict == verdict
+
+
+def test_without_ce_or_kd_their_columns_stay_empty():
+    only_pld = {setting: TOP1[setting] for setting in (PLD1, PLD4)}
+    assert all(x.to_ce is None and x.to_kd is None for x in compare(rows_of(only_pld, HELD_OUT)))
+
+
+def test_rows_that_cannot_be_paired():
+    rows = rows_of(TOP1, HELD_OUT)
+    with pytest.raises(ValueError, match=r"two rows are ce with seed 0"):
+        compare([*rows, rows[0]])
+    with pytest.raises(ValueError, match=r"same seeds .*: pld-t4 has \[0, 1\], ce has \[0, 1, 2\]"):
+        compare(rows[:-1])
+    with pytest.raises(ValueError, match=r"there are no rows to compare"):
+        compare([])
+
+
+def test_one_seed_gives_means_and_differences_but_no_verdict():
+    rows = [row for row in rows_of(TOP1, HELD_OUT) if row["seed"] == 0]
+    lines = {line.setting: line for line in compare(rows) if not line.picked}
+    assert lines[PLD1].top1.mean == 53.0
+    assert lines[PLD1].to_ce.mean == 53.0 - 50.0
+    assert math.isnan(lines[PLD1].to_ce.low)
+    assert lines[PLD1].to_ce.verdict == "one seed: no verdict"

@@ -1,0 +1,174 @@
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from scipy import stats
+
+from pld_edu.results import plots
+from pld_edu.results.methods import Setting
+from pld_edu.results.metrics import reliability
+
+SETTINGS = [("ce", None), ("kd", 1.0), ("kd", 4.0), ("pld", 1.0), ("pld", 4.0)]
+HELD_OUT = [50.0, 51.0, 49.0, 50.0, 53.0]
+TOP1 = np.random.default_rng(0).normal(55, 2, size=(5, 4))
+ROWS = [
+    {"method": method, "temperature": temperature, "seed": seed}
+    | {"top1": TOP1[place, seed], "held_out_top1": HELD_OUT[place]}
+    for place, (method, temperature) in enumerate(SETTINGS)
+    for seed in range(4)
+]
+EPOCHS = [
+    {"epoch": e, "train_top1": 50.0 + e, "held_out_top1": 45.0 + e, "mean_label_weight": 0.1 * e}
+    | {"share_above_99": 0.01 * e, "cosine_to_ce": 0.5 + 0.1 * e}
+    for e in range(1, 5)
+]
+CURVES = [
+    {"method": method, "temperature": temperature, "seed": seed, "epoch": epoch}
+    | {"held_out_top1": 10.0 * epoch + seed + place, "train_loss": 5.0 - epoch}
+    for place, (method, temperature) in enumerate(SETTINGS)
+    for seed in range(3)
+    for epoch in (1, 2)
+]
+WEIGHTS = {
+    1.0: np.random.default_rng(1).dirichlet(np.ones(6), size=50),
+    4.0: np.full((9, 6), 1 / 6),
+}
+
+
+def figures():
+    return [
+        plots.comparison(ROWS),
+        plots.temperature_curve(ROWS),
+        plots.teacher_saturation(EPOCHS),
+        plots.learning_curves(CURVES),
+        plots.weights_by_rank(WEIGHTS),
+    ]
+
+
+def test_no_display_no_pyplot_no_torch():
+    code = (
+        "import sys, pld_edu.results.plots; "
+        "print([m for m in ('matplotlib.pyplot', 'torch') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "[]\n", answer.stderr
+
+
+def test_size_and_no_change_of_style(tmp_path):
+    before = dict(mpl.rcParams)
+    for place, figure in enumerate(figures()):
+        assert figure.get_size_inches().tolist() == [6.0, 3.5]
+        figure.savefig(tmp_path / f"{place}.png")
+        assert (tmp_path / f"{place}.png").stat().st_size > 5000
+    assert dict(mpl.rcParams) == before
+
+
+def test_comparison_shows_every_student_the_mean_and_the_interval():
+    (axes,) = plots.comparison(ROWS).axes
+    titles = [label.get_text() for label in axes.get_yticklabels()]
+    assert titles == [
+        "CE",
+        "KD, T = 1 (picked)",
+        "PLD, T = 1",
+        "PLD, T = 4 (picked)",
+    ]
+    lines = axes.get_lines()
+    for place, row in enumerate((0, 1, 3, 4)):
+        students, interval, mean = lines[3 * place : 3 * place + 3]
+        np.testing.assert_array_equal(students.get_xdata(), TOP1[row])
+        assert mean.get_xdata()[0] == pytest.approx(TOP1[row].mean())
+        half = stats.t.ppf(0.975, 3) * TOP1[row].std(ddof=1) / 2
+        expected = [TOP1[row].mean() - half, TOP1[row].mean() + half]
+        assert interval.get_xdata() == pytest.approx(expected)
+    assert lines[-1].get_xdata() == pytest.approx([TOP1[0].mean()] * 2)
+
+
+def test_temperature_curve_shows_test_and_held_out_means():
+    (axes,) = plots.temperature_curve(ROWS).axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()[:6]]
+    means = TOP1.mean(axis=1)
+    assert drawn == [
+        ([1.0, 4.0], [means[0]] * 2),
+        ([1.0, 4.0], [50.0, 50.0]),
+        ([1.0, 4.0], [means[1], means[2]]),
+        ([1.0, 4.0], [51.0, 49.0]),
+        ([1.0, 4.0], [means[3], means[4]]),
+        ([1.0, 4.0], [50.0, 53.0]),
+    ]
+    markers = [line.get_marker() for line in axes.get_lines()[0:6:2]]
+    assert len(set(markers)) == 3, "methods differ without colour too"
+
+
+def test_temperature_curve_of_a_run_without_one_setting():
+    """As where a student diverged."""
+    rows = [row for row in ROWS if (row["method"], row["temperature"]) != ("pld", 1.0)]
+    assert len(rows) < len(ROWS)
+    (axes,) = plots.temperature_curve(rows).axes
+    drawn = [list(line.get_xdata()) for line in axes.get_lines()[:6]]
+    assert sorted(drawn) == [[1.0, 4.0]] * 4 + [[4.0]] * 2
+
+
+def test_teacher_saturation_shows_the_history():
+    left, right = plots.teacher_saturation(EPOCHS).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in left.lines + right.lines}
+    assert drawn["held-out"] == [46.0, 47.0, 48.0, 49.0]
+    assert drawn["cosine to CE's gradient"] == [0.5 + 0.1 * e for e in (1, 2, 3, 4)]
+    assert drawn["share of weights > 0.99"] == [0.01 * e for e in (1, 2, 3, 4)]
+    styles = [(line.get_linestyle(), line.get_marker()) for line in right.lines]
+    assert len(set(styles)) == 3, "lines differ without colour too"
+
+
+def test_learning_curves_show_means_over_seeds_and_ce_in_every_panel():
+    panels = plots.learning_curves(CURVES).axes
+    assert [axes.get_title() for axes in panels] == ["T = 1", "T = 4"]
+    for axes, places in zip(panels, ((0, 1, 3), (0, 2, 4)), strict=True):
+        drawn = [list(line.get_ydata()) for line in axes.get_lines()]
+        assert drawn == [[11.0 + place, 21.0 + place] for place in places]
+        assert {text.get_text() for text in axes.texts} == {"CE", "KD", "PLD"}
+        assert len({line.get_marker() for line in axes.get_lines()}) == 3
+        heights = sorted(text.xy[1] for text in axes.texts)
+        assert np.diff(heights).min() > 0.05, "names must not cover each other"
+
+
+def test_learning_curves_of_another_key():
+    first = plots.learning_curves(CURVES, "train_loss").axes[0]
+    assert list(first.get_lines()[0].get_ydata()) == [4.0, 3.0]
+    assert first.get_ylabel() == "train loss"
+
+
+def test_reliability_diagrams_show_accuracies_and_the_error():
+    generator = np.random.default_rng(3)
+    found = {
+        Setting(*setting): reliability(
+            generator.normal(0, 2, size=(200, 4)), generator.integers(4, size=200), bins=10
+        )
+        for setting in SETTINGS
+    }
+    panels = plots.reliability_diagrams({**found, "teacher": found[Setting("ce", None)]}).axes
+    assert [axes.get_visible() for axes in panels] == [True] * 6 + [False] * 4
+    assert panels[5].get_title().startswith("teacher: ")
+    for axes, (setting, bins) in zip(panels[:5], found.items(), strict=True):
+        heights = axes.patches[0].get_data().values
+        np.testing.assert_array_equal(heights, np.where(bins.samples, bins.accuracy, 0))
+        assert axes.get_title().endswith(f": {100 * bins.expected_error:.1f}")
+        assert axes.get_title().startswith(setting.method.upper())
+
+
+def test_weights_by_rank_show_the_median():
+    (axes,) = plots.weights_by_rank(WEIGHTS).axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    first, second = axes.get_lines()
+    np.testing.assert_array_equal(first.get_xdata(), [1, 2, 3, 4, 5, 6])
+    np.testing.assert_allclose(first.get_ydata(), np.median(WEIGHTS[1.0], axis=0))
+    np.testing.assert_allclose(second.get_ydata(), [1 / 6] * 6)
+    assert first.get_linestyle() != second.get_linestyle()
+
+
+def test_colours_are_those_of_okabe_and_ito():
+    palette = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00"}
+    assert set(plots.COLOURS.values()) <= palette | {"#CC79A7"}
+    assert (
+        len(set(plots.COLOURS.values())) == len(plots.COLOURS) == len(set(plots.MARKERS.values()))
+    )

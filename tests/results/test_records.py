@@ -1,0 +1,78 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pld_edu._files import write_json
+from pld_edu.results.metrics import top_k_accuracy
+from pld_edu.results.records import claim, provenance, round_logits
+from tests.support.small_run import SMALL
+
+
+def test_rounding_is_to_the_nearest_sixteenth():
+    logits = np.random.default_rng(0).uniform(-100, 100, size=(200, 10)).astype(np.float32)
+    stored = round_logits(logits)
+    assert stored.dtype == np.float16
+    sixteenths = stored.astype(np.float64) * 16
+    np.testing.assert_array_equal(sixteenths, np.round(sixteenths))
+    assert np.abs(stored.astype(np.float64) - logits).max() <= 1 / 32
+
+
+@pytest.mark.parametrize("bad", [7e4, -7e4, np.nan, np.inf])
+def test_logits_that_float16_cannot_hold(bad):
+    with pytest.raises(FloatingPointError, match=r"below 65504 to be stored as float16, got"):
+        round_logits(np.array([[0.0, bad]], dtype=np.float32))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_top_k_against_a_stable_sort(k):
+    rng = np.random.default_rng(0)
+    logits = rng.integers(4, size=(500, 8)).astype(np.float16)  # full of ties
+    labels = rng.integers(8, size=500)
+    first = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+    assert top_k_accuracy(logits, labels, k) == 100 * np.mean((first == labels[:, None]).any(-1))
+
+
+def test_between_equal_logits_the_lower_class_comes_first():
+    logits = np.zeros((2, 3))
+    assert top_k_accuracy(logits, np.array([0, 0]), 1) == 100.0
+    assert top_k_accuracy(logits, np.array([1, 2]), 1) == 0.0
+    assert top_k_accuracy(logits, np.array([1, 2]), 2) == 50.0
+
+
+def test_claiming_a_folder_again_for_the_same_experiment(tmp_path):
+    claim(tmp_path / "a" / "b", SMALL)
+    claim(tmp_path / "a" / "b", SMALL)
+
+
+def test_a_folder_of_another_experiment_names_each_difference(tmp_path):
+    claim(tmp_path, SMALL)
+    recipe = replace(SMALL.student_recipe, epochs=7)
+    with pytest.raises(FileExistsError) as caught:
+        claim(tmp_path, replace(SMALL, seeds=5, student_recipe=recipe))
+    assert str(caught.value) == (
+        f"{tmp_path} holds a run with other settings: seeds is 2 there, 5 here; "
+        "student_recipe.epochs is 3 there, 7 here. Choose another --out folder, or remove that one."
+    )
+
+
+def test_rows_of_unknown_origin_are_not_overwritten(tmp_path):
+    (tmp_path / "rows.json").write_text("[]")
+    with pytest.raises(FileExistsError, match=r"rows.json but no experiment.json"):
+        claim(tmp_path, SMALL)
+
+
+def test_json_has_a_line_for_each_row_and_leaves_no_other_file(tmp_path):
+    rows = [{"seed": seed, "top1": 0.1 * seed, "temperature": None} for seed in range(3)]
+    write_json(tmp_path / "rows.json", rows)
+    assert json.loads((tmp_path / "rows.json").read_text()) == rows
+    assert len((tmp_path / "rows.json").read_text().splitlines()) == 3 + 2
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
+
+
+def test_provenance_names_versions_and_perhaps_a_commit():
+    found = provenance()
+    assert set(found["versions"]) == {"pld_edu", "python", "numpy", "torch"}
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["commit"] is None or len(found["commit"]) == 40

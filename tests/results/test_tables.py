@@ -1,0 +1,113 @@
+from pld_edu.results.comparison import Interval, Line
+from pld_edu.results.methods import Setting
+from pld_edu.results.tables import (
+    closeness,
+    comparison_table,
+    held_out_table,
+    report,
+    saturation_table,
+)
+
+CE = Line(Setting("ce", None), False, Interval(50, 49, 51), None, None)
+KD = Line(Setting("kd", 1.0), False, Interval(52, 51, 53), Interval(2, 0.5, 3.5), None)
+PLD = Line(
+    Setting("pld", 1.0),
+    False,
+    Interval(51, 50, 52),
+    Interval(1, -0.5, 2.5),
+    Interval(-1, -1.5, -0.5),
+)
+KD_AT_4 = KD._replace(setting=Setting("kd", 4.0), picked=True)
+
+
+def test_a_line_for_each_setting_with_differences_and_verdicts():
+    lines = comparison_table([CE, KD, PLD, KD_AT_4]).splitlines()
+    assert [" ".join(line.split()) for line in lines[2:]] == [
+        "CE 50.00 [49.00, 51.00]",
+        "KD 1 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better",
+        "PLD 1 51.00 [50.00, 52.00] +1.00 [-0.50, +2.50] no difference seen "
+        "-1.00 [-1.50, -0.50] worse",
+        "KD 4 (picked) 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better",
+    ]
+    starts = {lines[0].index("difference to KD"), lines[4].index("-1.00")}
+    assert len(starts) == 1, "columns are aligned"
+
+
+def test_students_picked_at_temperature_1_are_noted_not_repeated():
+    table = comparison_table([CE, KD, PLD, KD._replace(picked=True), PLD._replace(picked=True)])
+    assert table.splitlines()[5:] == [
+        "KD, PLD: held-out data picked T = 1, so the line above stands for both."
+    ]
+
+
+def test_their_difference_to_a_kd_picked_elsewhere_is_told():
+    picked = PLD._replace(picked=True, to_kd=Interval(0.25, 0.1, 0.4))
+    table = comparison_table([CE, KD, PLD, KD_AT_4, picked])
+    assert table.splitlines()[6:] == [
+        "PLD: held-out data picked T = 1, so the line above stands for both.",
+        "PLD, T = 1 to KD at the T picked for KD: +0.25 [+0.10, +0.40] better",
+    ]
+
+
+def test_held_out_table_has_the_mean_over_the_seeds_of_every_setting():
+    rows = [
+        {"method": method, "temperature": temperature, "seed": seed, "held_out_top1": base + seed}
+        for method, temperature, base in [("pld", 4.0, 30), ("ce", None, 10), ("pld", 1.0, 20)]
+        for seed in range(3)
+    ]
+    assert [line.split() for line in held_out_table(rows).splitlines()] == [
+        ["held-out", "Top-1,", "%", "no", "T", "T", "=", "1", "T", "=", "4"],
+        ["PLD", "21.00", "31.00"],
+        ["CE", "11.00"],
+    ]
+    lengths = [len(line) for line in held_out_table(rows).splitlines()]
+    assert lengths == [17 + 3 * 9, 17 + 3 * 9, 17 + 9], "columns are aligned"
+
+
+TEMPERATURES = [
+    {"temperature": 1.0, "mean_label_weight": 0.99, "share_above_99": 0.75, "cosine_to_ce": 0.999},
+    {"temperature": 8.0, "mean_label_weight": 0.25, "share_above_99": 0.0, "cosine_to_ce": 0.73},
+]
+
+
+def test_saturation_table_has_a_line_for_each_temperature():
+    lines = saturation_table(TEMPERATURES).splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["1", "0.9900", "75.00%", "0.9990"],
+        ["8", "0.2500", "0.00%", "0.7300"],
+    ]
+
+
+def test_closeness_says_in_all_but_name_only_of_a_cosine_above_99():
+    assert "cross-entropy in all but name (cosine 0.9990)" in closeness(TEMPERATURES)
+    far = [TEMPERATURES[0] | {"cosine_to_ce": 0.9}, TEMPERATURES[1]]
+    assert "differ from cross-entropy (cosine 0.9000)" in closeness(far)
+
+
+def test_report_names_teacher_student_seeds_and_fits_120_columns():
+    rows = [
+        {"student": "mlp32", "method": method, "temperature": temperature, "seed": seed}
+        | {"top1": 50.0 + seed**2 * (method == "kd") + seed, "held_out_top1": 50.0}
+        for method, temperature in (("ce", None), ("kd", 1.0))
+        for seed in range(3)
+    ]
+    teacher = {"name": "cnn", "parameters": 12970, "student_parameters": 1642, "top1": 98.6}
+    text = report(iter(rows), teacher | {"temperatures": TEMPERATURES})
+    assert "Teacher cnn: 12,970 parameters, Top-1 98.6%. Student mlp32: 1,642" in text
+    assert "over 3 student seeds (initial weights and batch order), with one teacher" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_report_of_one_seed_says_that_it_proves_nothing():
+    rows = [
+        {"student": "mlp32", "method": method, "temperature": temperature, "seed": 0}
+        | {"top1": top1, "held_out_top1": 50.0}
+        for method, temperature, top1 in (("ce", None, 50.0), ("kd", 1.0, 51.25))
+    ]
+    teacher = {"name": "cnn", "parameters": 12970, "student_parameters": 1642, "top1": 98.6}
+    text = report(rows, teacher | {"temperatures": TEMPERATURES})
+    assert "One seed gives no interval and no verdict" in text
+    (line,) = [line for line in text.splitlines() if line.split()[:2] == ["KD", "1"]]
+    assert line.split() == ["KD", "1", "51.25", "+1.25", "one", "seed:", "no", "verdict"]
+    assert "nan" not in text
+    assert max(map(len, text.splitlines())) <= 120
