@@ -19,7 +19,7 @@ from .._files import write_atomically, write_json
 from ..data import DATASETS
 from ..losses import cross_entropy
 from ..results.metrics import top_k_accuracy
-from ..results.records import STORED_SEED, claim_settings, provenance, round_logits, write_logits
+from ..results.records import STORED_SEED, claim, provenance, round_logits, write_logits
 from . import ranks
 from .experiment import ImageExperiment, SGDRecipe
 from .models import build, count_parameters
@@ -93,7 +93,7 @@ def train_teacher(
     wanted = asdict(experiment)
     shared = ("dataset", "teacher", "train", "held_out", "teacher_recipe", "teacher_seed")
     if ranks.first():
-        claim_settings(folder, {name: wanted[name] for name in (*shared, "precision")})
+        claim(folder, {name: wanted[name] for name in (*shared, "precision")})
     ranks.wait()
     teacher = learning(build(experiment.teacher, experiment.teacher_seed), train)
     finished, checkpoint = folder / "teacher.pt", folder / "teacher.checkpoint"

@@ -7,6 +7,7 @@ same batches and start from the same weights: methods differ in their loss and i
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def run(
     """
     folder = run_folder(experiment, out)
     if ranks.first():
-        claim(folder, experiment)
+        claim(folder, asdict(experiment))
     if is_finished(folder):
         return load(folder)
     if isinstance(experiment, ImageExperiment):

@@ -4,7 +4,6 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +58,20 @@ def _commit() -> str | None:
     return commit if Path(top) == root else None
 
 
-def claim(folder: Path, experiment: Any) -> None:
-    """Make `folder`, and note there which experiment it belongs to.
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make `folder`, and note in its ``experiment.json`` which settings it belongs to.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : mapping
+        All that another run must share to go on in this folder; it must fit into JSON.
 
     Raises
     ------
     FileExistsError
-        It belongs to another one already, or to nobody knows which.
+        The folder holds another experiment, or rows without experiment.json.
     """
-    claim_settings(folder, asdict(experiment))
-
-
-def claim_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """As `claim`, for settings that are less or more than an experiment."""
     note = folder / "experiment.json"
     wanted = json.loads(json.dumps(settings))
     if note.exists():

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -42,15 +42,15 @@ def test_between_equal_logits_the_lower_class_comes_first():
 
 
 def test_claiming_a_folder_again_for_the_same_experiment(tmp_path):
-    claim(tmp_path / "a" / "b", SMALL)
-    claim(tmp_path / "a" / "b", SMALL)
+    claim(tmp_path / "a" / "b", asdict(SMALL))
+    claim(tmp_path / "a" / "b", asdict(SMALL))
 
 
 def test_a_folder_of_another_experiment_names_each_difference(tmp_path):
-    claim(tmp_path, SMALL)
+    claim(tmp_path, asdict(SMALL))
     recipe = replace(SMALL.student_recipe, epochs=7)
     with pytest.raises(FileExistsError) as caught:
-        claim(tmp_path, replace(SMALL, seeds=5, student_recipe=recipe))
+        claim(tmp_path, asdict(replace(SMALL, seeds=5, student_recipe=recipe)))
     assert str(caught.value) == (
         f"{tmp_path} holds a run with other settings: seeds is 2 there, 5 here; "
         "student_recipe.epochs is 3 there, 7 here. Choose another --out folder, or remove that one."
@@ -60,7 +60,7 @@ def test_a_folder_of_another_experiment_names_each_difference(tmp_path):
 def test_rows_of_unknown_origin_are_not_overwritten(tmp_path):
     (tmp_path / "rows.json").write_text("[]")
     with pytest.raises(FileExistsError, match=r"rows.json but no experiment.json"):
-        claim(tmp_path, SMALL)
+        claim(tmp_path, asdict(SMALL))
 
 
 def test_json_has_a_line_for_each_row_and_leaves_no_other_file(tmp_path):
