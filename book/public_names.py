@@ -26,7 +26,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def public_names() -> Iterator[str]:
     """``pld_edu.MODULE.NAME`` of everything that is meant to be imported."""
     for module in sorted(found.name for found in iter_modules(pld_edu.__path__)):
-        if module in NOT_FOR_IMPORT:
+        if module in NOT_FOR_IMPORT or module.startswith("_"):
             continue
         namespace = import_module(f"pld_edu.{module}")
         own = (
