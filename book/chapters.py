@@ -116,7 +116,7 @@ def how_to_run(app: Sphinx, docname: str) -> str:
   run it once:
 
 ```text
-!git clone --quiet --depth 1 {url} && pip install --quiet ./{repository.split("/")[1]}
+!git clone --quiet --depth 1 {url} && pip install --quiet "./{repository.split("/")[1]}[distill]"
 %cd {repository.split("/")[1]}/{folder}
 ```
 :::

@@ -18,7 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 2 for bad arguments, 1 for a failed run."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    return options.command(options, parser)
+    try:
+        return options.command(options, parser)
+    except ModuleNotFoundError as error:
+        if error.name not in ("matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm"):
+            raise
+        extra = 'the extra "distill" brings it: pip install ".[distill]"'
+        print(f"pld-edu: {error.name} is not installed; {extra}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,18 @@ def test_as_a_module():
     assert (answer.returncode, answer.stdout) == (0, f"pld_edu {pld_edu.__version__}\n")
 
 
+@pytest.mark.parametrize("command", ["distill", "bench"])
+def test_base_install_names_the_extra(command):
+    code = (
+        "import sys; sys.modules['torch'] = None; from pld_edu import cli; "
+        f"sys.exit(cli.main(['{command}']))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    message = 'torch is not installed; the extra "distill" brings it: pip install ".[distill]"'
+    assert answer.stderr == f"pld-edu: {message}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

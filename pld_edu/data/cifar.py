@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from .._files import write_atomically
 
@@ -81,6 +80,8 @@ def read_slice() -> tuple[np.ndarray, np.ndarray]:
 
     Labels run 0..99 ten times over, so every hundred images have one of each class.
     """
+    from PIL import Image  # what else is here needs only NumPy
+
     with (files(__package__) / "cifar100_slice.webp").open("rb") as file:
         mosaic = np.asarray(Image.open(file).convert("RGB"))
     tiles = mosaic.reshape(CLASSES, SIDE, SLICE_PER_CLASS, SIDE, 3).transpose(2, 0, 1, 3, 4)
@@ -96,6 +97,8 @@ def write_slice(folder: Path | str) -> None:
     last 5,000 training images, which `pld_edu.data.cifar100` holds out unless told otherwise: a
     network trained by its defaults has not seen them.
     """
+    from PIL import Image
+
     full = load()
     images, labels = full.train_images[-5000:], full.train_labels[-5000:]
     rows = [images[labels == label][:SLICE_PER_CLASS] for label in range(CLASSES)]
