@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 from pld_edu.bench.figure import costs
 from pld_edu.bench.report import report
 from pld_edu.results import plots
-from pld_edu.results.comparison import Interval, Line, compare
+from pld_edu.results.comparison import ComparisonRow, Interval, compare
 from pld_edu.results.methods import TITLES
 
 BOOK = Path(__file__).parent
@@ -125,7 +125,7 @@ def recipe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 
 
-def table(lines: Iterable[Line]) -> str:
+def table(lines: Iterable[ComparisonRow]) -> str:
     """The comparison as a Markdown table; a pick that says nothing new is not listed again."""
     lines = list(lines)
     found = {(line.setting, line.to_kd): line for line in lines}

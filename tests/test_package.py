@@ -25,10 +25,34 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["pld_edu", "pld_edu.reference", "pld_edu.data"])
-def test_import_without_torch(module):
-    code = f"import sys, {module}; print([m for m in sys.modules if m.startswith('torch')])"
-    assert run(code) == "[]"
+HEAVY = ("jax", "matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm")
+
+
+def test_what_needs_no_pytorch_loads_none():
+    code = f"""
+import sys, pld_edu, pld_edu.reference, pld_edu.check, pld_edu.exercises, pld_edu.cli
+import pld_edu.data, pld_edu.results
+from pld_edu.results import comparison, methods, metrics, records, tables
+pld_edu.data.class_names(), pld_edu.data.nascar2002()
+print([name for name in {HEAVY} if name in sys.modules])
+pld_edu.data.cifar100_slice()
+from pld_edu.results import plots
+print([name for name in {HEAVY} if name in sys.modules], "matplotlib.pyplot" in sys.modules)
+"""
+    assert run(code).splitlines() == ["[]", "['matplotlib', 'PIL'] False"]
+
+
+@pytest.mark.parametrize("use", ["from pld_edu import fast", "import pld_edu; pld_edu.losses"])
+def test_without_pytorch_the_extra_is_named(use):
+    code = f"""
+import sys
+sys.modules["torch"] = None
+try:
+    {use}
+except ImportError as error:
+    print(error)
+"""
+    assert run(code).endswith('; pip install "pld_edu[torch]" brings it')
 
 
 def test_losses_are_loaded_when_first_used():

@@ -1,4 +1,4 @@
-"""CIFAR-100 on disk: the cached full set, and the slice of 1,000 images that comes with pld_edu.
+"""CIFAR-100: the full set in a cache on disk, and a slice of 1,000 images that comes with pld_edu.
 
 Data: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
@@ -11,42 +11,36 @@ import zlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
+from .. import needs_extra
 from .._files import write_atomically
+from .splits import Dataset, Split
 
 TRAIN, TEST, CLASSES, SIDE = 50_000, 10_000, 100, 32
 SLICE_PER_CLASS = 10
 
 
-class Cifar100(NamedTuple):
-    """Images uint8 [N, 32, 32, 3], labels int64 [N] of 0..99, and 100 class names."""
+def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> Dataset:
+    """CIFAR-100 (Krizhevsky 2009): photographs of 32x32 pixels in 100 classes.
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: np.ndarray
+    Comes from ``$PLD_EDU_DATA/cifar100.npz`` (``~/.cache/pld-edu`` without that variable). If that
+    file is not there, torchvision downloads the data (169 MB) and the file is written. The order
+    depends on the images alone: it is that of their SHA-1, whoever wrote the file.
 
-
-def cache_file() -> Path:
-    """``$PLD_EDU_DATA/cifar100.npz``; without that variable in ``~/.cache/pld-edu``."""
-    folder = os.environ.get("PLD_EDU_DATA") or "~/.cache/pld-edu"
-    return Path(folder).expanduser() / "cifar100.npz"
-
-
-def load() -> Cifar100:
-    """All of CIFAR-100, from the cache; the first time torchvision downloads it (169 MB).
-
-    Both sets are put in an order that depends on the images alone (that of their SHA-1), so the
-    first 10,000 are the same images whoever wrote the cache.
+    Parameters
+    ----------
+    train, held_out, test : int
+        Images in each split: the first of the 50,000 training images, their last, and the first of
+        the test set. All are at least 1, `train` + `held_out` at most 50,000, `test` at most
+        10,000.
 
     Returns
     -------
-    Cifar100
-        50,000 training and 10,000 test images.
+    Dataset
+        Three splits of inputs uint8 [N, 32, 32, 3] and labels int64 [N].
 
     Warns
     -----
@@ -55,17 +49,55 @@ def load() -> Cifar100:
 
     Raises
     ------
+    ValueError
+        Sizes that the data set cannot give.
     OSError
         The download failed; the message says which file to put where by hand.
+    ImportError
+        There is no cache and torchvision is not installed.
     """
-    path = cache_file()
-    if path.exists():
-        try:
-            return _ordered(_read(path))
-        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            warnings.warn(f"{path} is damaged ({error}); writing it anew", stacklevel=2)
-    _write(path, _download(path.parent))
-    return _ordered(_read(path))
+    for name, size in (("train", train), ("held_out", held_out), ("test", test)):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+    if train + held_out > TRAIN:
+        raise ValueError(
+            f"train + held_out must be at most {TRAIN}, the training images of CIFAR-100, "
+            f"got {train} + {held_out}; lower one of them"
+        )
+    if test > TEST:
+        raise ValueError(f"test must be at most {TEST}, CIFAR-100's, got {test}")
+    for_training, for_testing = load()
+    return Dataset(
+        Split(*(array[:train] for array in for_training)),
+        Split(*(array[-held_out:] for array in for_training)),
+        Split(*(array[:test] for array in for_testing)),
+    )
+
+
+def cifar100_slice() -> Split:
+    """A thousand images of CIFAR-100, shipped without loss: ten of each class.
+
+    They are the first ten of each class among those that `cifar100` holds out by default, so no
+    network trained by the defaults has seen them. `class_names` names the classes.
+
+    Returns
+    -------
+    Split
+        Inputs uint8 [1000, 32, 32, 3] and labels int64 [1000]; the labels run 0..99 ten times
+        over, so every hundred images have one of each class.
+
+    Raises
+    ------
+    ImportError
+        Pillow is not installed.
+    """
+    with needs_extra("distill"):
+        from PIL import Image
+    with (files(__package__) / "cifar100_slice.webp").open("rb") as file:
+        mosaic = np.asarray(Image.open(file).convert("RGB"))
+    tiles = mosaic.reshape(CLASSES, SIDE, SLICE_PER_CLASS, SIDE, 3).transpose(2, 0, 1, 3, 4)
+    labels = np.tile(np.arange(CLASSES), SLICE_PER_CLASS)
+    return Split(np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE, 3)), labels)
 
 
 @cache
@@ -75,80 +107,56 @@ def class_names() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def read_slice() -> tuple[np.ndarray, np.ndarray]:
-    """The shipped slice: images uint8 [1000, 32, 32, 3] and labels int64 [1000].
-
-    Labels run 0..99 ten times over, so every hundred images have one of each class.
-    """
-    from PIL import Image  # what else is here needs only NumPy
-
-    with (files(__package__) / "cifar100_slice.webp").open("rb") as file:
-        mosaic = np.asarray(Image.open(file).convert("RGB"))
-    tiles = mosaic.reshape(CLASSES, SIDE, SLICE_PER_CLASS, SIDE, 3).transpose(2, 0, 1, 3, 4)
-    labels = np.tile(np.arange(CLASSES), SLICE_PER_CLASS)
-    return np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE, 3)), labels
+def cache_file() -> Path:
+    """``$PLD_EDU_DATA/cifar100.npz``; without that variable in ``~/.cache/pld-edu``."""
+    folder = os.environ.get("PLD_EDU_DATA") or "~/.cache/pld-edu"
+    return Path(folder).expanduser() / "cifar100.npz"
 
 
-def write_slice(folder: Path | str) -> None:
-    """Make the slice's two files from the full set: ``python -c`` is enough to run it.
-
-    ``from pld_edu.data import cifar; cifar.write_slice("pld_edu/data")`` writes a lossless mosaic,
-    one row a class, and the class names. The images are the first ten of each class among the
-    last 5,000 training images, which `pld_edu.data.cifar100` holds out unless told otherwise: a
-    network trained by its defaults has not seen them.
-    """
-    from PIL import Image
-
-    full = load()
-    images, labels = full.train_images[-5000:], full.train_labels[-5000:]
-    rows = [images[labels == label][:SLICE_PER_CLASS] for label in range(CLASSES)]
-    mosaic = np.stack(rows).transpose(0, 2, 1, 3, 4).reshape(CLASSES * SIDE, -1, 3)
-    Image.fromarray(mosaic).save(Path(folder) / "cifar100_slice.webp", lossless=True, method=6)
-    names = "".join(f"{name}\n" for name in full.class_names)
-    (Path(folder) / "cifar100_classes.txt").write_text(names, encoding="utf-8")
+def load() -> tuple[Split, Split]:
+    """The training and the test set, cached and ordered as `cifar100` says."""
+    path = cache_file()
+    if path.exists():
+        try:
+            return _read(path)
+        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            warnings.warn(f"{path} is damaged ({error}); writing it anew", stacklevel=2)
+    full = _download(path.parent)
+    write_atomically(path, lambda unfinished: np.savez(unfinished, **full))
+    return _read(path)
 
 
-def _read(path: Path) -> Cifar100:
-    with np.load(path) as stored:
-        full = Cifar100(*(stored[name] for name in Cifar100._fields))
-    wanted = {
+def _read(path: Path) -> tuple[Split, Split]:
+    shapes = {
         "train_images": (TRAIN, SIDE, SIDE, 3),
         "train_labels": (TRAIN,),
         "test_images": (TEST, SIDE, SIDE, 3),
         "test_labels": (TEST,),
         "class_names": (CLASSES,),
     }
-    for name, shape in wanted.items():
-        values = getattr(full, name)
-        if values.shape != shape:
-            raise ValueError(f"{name} is {list(values.shape)} instead of {list(shape)}")
+    with np.load(path) as stored:
+        full = {name: stored[name] for name in shapes}
+    for name, values in full.items():
+        if values.shape != shapes[name]:
+            raise ValueError(f"{name} is {list(values.shape)} instead of {list(shapes[name])}")
         if name.endswith("images") and values.dtype != np.uint8:
             raise ValueError(f"{name} is {values.dtype} instead of uint8")
         if name.endswith("labels") and not np.isin(values, np.arange(CLASSES)).all():
             raise ValueError(f"{name} has values other than 0..{CLASSES - 1}")
-    return full
+    train = _sort(full["train_images"], full["train_labels"])
+    return train, _sort(full["test_images"], full["test_labels"])
 
 
-def _ordered(full: Cifar100) -> Cifar100:
-    train = _order(full.train_images, full.train_labels)
-    test = _order(full.test_images, full.test_labels)
-    return Cifar100(
-        full.train_images[train],
-        full.train_labels[train].astype(np.int64),
-        full.test_images[test],
-        full.test_labels[test].astype(np.int64),
-        full.class_names,
-    )
-
-
-def _order(images: np.ndarray, labels: np.ndarray) -> list[int]:
+def _sort(images: np.ndarray, labels: np.ndarray) -> Split:
     """By SHA-1 of the pixels; a few images are in the set twice, those by label."""
     digests = [hashlib.sha1(image).digest() for image in np.ascontiguousarray(images)]
-    return sorted(range(len(images)), key=lambda place: (digests[place], labels[place]))
+    order = sorted(range(len(images)), key=lambda place: (digests[place], labels[place]))
+    return Split(images[order], labels[order].astype(np.int64))
 
 
-def _download(folder: Path) -> Cifar100:
-    from torchvision.datasets import CIFAR100
+def _download(folder: Path) -> dict[str, Any]:
+    with needs_extra("distill"):
+        from torchvision.datasets import CIFAR100
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,15 +169,10 @@ def _download(folder: Path) -> Cifar100:
             "PLD_EDU_DATA names another folder. Without a network pld_edu.data.cifar100_slice() "
             "has 1,000 images, and the data set mnist1d needs none at all."
         ) from error
-    return Cifar100(
-        train.data,
-        np.array(train.targets),
-        test.data,
-        np.array(test.targets),
-        np.array(train.classes),
-    )
-
-
-def _write(path: Path, full: Cifar100) -> None:
-
-    write_atomically(path, lambda unfinished: np.savez(unfinished, **full._asdict()))
+    return {
+        "train_images": train.data,
+        "train_labels": np.array(train.targets),
+        "test_images": test.data,
+        "test_labels": np.array(test.targets),
+        "class_names": np.array(train.classes),
+    }

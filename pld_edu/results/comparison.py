@@ -33,7 +33,7 @@ class Interval(NamedTuple):
         return "worse" if self.high < 0 else "no difference seen"
 
 
-class Line(NamedTuple):
+class ComparisonRow(NamedTuple):
     """A line of the comparison; differences are in points of Top-1, positive if it is ahead.
 
     A method stands at temperature 1, against KD at temperature 1, and once more (`picked`) at the
@@ -52,7 +52,7 @@ class Line(NamedTuple):
         return self.setting.title
 
 
-def compare(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
     """Compare the methods by Top-1 on the test set.
 
     The picked temperature of a method has the highest mean `held_out_top1` over the seeds, and is
@@ -66,7 +66,7 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 
     Returns
     -------
-    list of Line
+    list of ComparisonRow
         Cross-entropy, the other methods at temperature 1, and each at its pick. Where the pick is
         temperature 1, a method's two lines are the same students.
 
@@ -88,10 +88,10 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
             return None
         return paired_difference(top1[setting], top1[rival])
 
-    def line(setting: Setting, picked: bool) -> Line:
+    def line(setting: Setting, picked: bool) -> ComparisonRow:
         kd = picks["kd"] if picked and "kd" in picks else Setting("kd", 1.0)
         to_ce, to_kd = lead(setting, Setting("ce", None)), lead(setting, kd)
-        return Line(setting, picked, mean_interval(top1[setting]), to_ce, to_kd)
+        return ComparisonRow(setting, picked, mean_interval(top1[setting]), to_ce, to_kd)
 
     fixed = [line(setting, False) for setting in top1 if setting.temperature in (None, 1.0)]
     return fixed + [line(pick, True) for pick in picks.values() if pick.temperature is not None]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
-from .comparison import Interval, Line, by_setting, compare
+from .comparison import ComparisonRow, Interval, by_setting, compare
 from .methods import TITLES, Setting
 
 
@@ -62,7 +62,7 @@ def intervals(seeds: int) -> str:
     )
 
 
-def comparison_table(lines: Sequence[Line]) -> str:
+def comparison_table(lines: Sequence[ComparisonRow]) -> str:
     """The comparison as text; students picked at temperature 1 are not listed a second time."""
     fixed = {line.setting: line for line in lines if not line.picked}
     repeated = [line for line in lines if line.picked and line.setting in fixed]
@@ -84,7 +84,7 @@ def comparison_table(lines: Sequence[Line]) -> str:
     return "\n".join(printed)
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: ComparisonRow) -> list[str]:
     method, temperature = line.setting
     where = "" if temperature is None else f"{temperature:g}" + " (picked)" * line.picked
     return [

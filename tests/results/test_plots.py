@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -45,15 +42,6 @@ def figures():
         plots.learning_curves(CURVES),
         plots.weights_by_rank(WEIGHTS),
     ]
-
-
-def test_no_display_no_pyplot_no_torch():
-    code = (
-        "import sys, pld_edu.results.plots; "
-        "print([m for m in ('matplotlib.pyplot', 'torch') if m in sys.modules])"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.stdout == "[]\n", answer.stderr
 
 
 def test_size_and_no_change_of_style(tmp_path):

@@ -1,4 +1,4 @@
-from pld_edu.results.comparison import Interval, Line
+from pld_edu.results.comparison import ComparisonRow, Interval
 from pld_edu.results.methods import Setting
 from pld_edu.results.tables import (
     closeness,
@@ -8,9 +8,9 @@ from pld_edu.results.tables import (
     saturation_table,
 )
 
-CE = Line(Setting("ce", None), False, Interval(50, 49, 51), None, None)
-KD = Line(Setting("kd", 1.0), False, Interval(52, 51, 53), Interval(2, 0.5, 3.5), None)
-PLD = Line(
+CE = ComparisonRow(Setting("ce", None), False, Interval(50, 49, 51), None, None)
+KD = ComparisonRow(Setting("kd", 1.0), False, Interval(52, 51, 53), Interval(2, 0.5, 3.5), None)
+PLD = ComparisonRow(
     Setting("pld", 1.0),
     False,
     Interval(51, 50, 52),

@@ -1,5 +1,4 @@
 import random
-import subprocess
 import sys
 
 import numpy as np
@@ -7,18 +6,12 @@ import pytest
 import torch
 from mnist1d.data import get_dataset_args, make_dataset
 
-from pld_edu.data import mnist1d, nascar2002
+from pld_edu.data import mnist1d
 
 
 @pytest.fixture(scope="module")
 def small():
     return mnist1d(200, 100, 50)
-
-
-def test_importing_data_imports_neither_torch_nor_mnist1d():
-    code = "import sys, pld_edu.data; print([m for m in ('torch', 'mnist1d') if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.stdout == "[]\n", answer.stderr
 
 
 def test_shapes_dtypes_and_equally_frequent_classes(small):
@@ -70,20 +63,7 @@ def test_sizes_that_cannot_be_shared_by_ten_classes(size):
         mnist1d(held_out=size)
 
 
-def test_nascar_has_36_races_of_43_among_87_drivers():
-    rankings = nascar2002()
-    assert [len(set(ranking)) for ranking in rankings] == [43] * 36
-    assert len({driver for ranking in rankings for driver in ranking}) == 87
-
-
-def test_nascar_orders_winner_first():
-    first = nascar2002()[0]
-    assert first[:3] == ["Ward Burton", "Elliott Sadler", "Geoffrey Bodine"]
-    assert nascar2002()[-1][-1] == "Dave Blaney"
-
-
-def test_four_drivers_came_last_in_every_race_they_entered():
-    rankings = nascar2002()
-    drivers = {driver for ranking in rankings for driver in ranking}
-    last = {d for d in drivers if all(r[-1] == d for r in rankings if d in r)}
-    assert last == {"Andy Hillenburg", "Gary Bradberry", "Jason Hedlesky", "Randy Renfrow"}
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mnist1d.data", None)
+    with pytest.raises(ImportError, match=r'mnist1d.*; pip install "pld_edu\[distill\]" brings'):
+        mnist1d()

@@ -1,0 +1,71 @@
+"""MNIST-1D: ten digit shapes as noisy signals.
+
+This file and `cifar` are called after the family, and the functions after the data set: a file
+``mnist1d.py`` would be hidden by the function `pld_edu.data.mnist1d`.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from .. import needs_extra
+from .splits import Dataset, Split
+
+SEEDS = {"train": 0, "held_out": 1, "test": 2}
+
+
+def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Dataset:
+    """MNIST-1D (Greydanus and Kobak 2024): ten digit shapes as noisy signals of length 40.
+
+    Each split is generated from a seed of its own (0, 1, 2) by the package `mnist1d`, which also
+    shifts and scales each split to mean 0 and std 1. That package seeds NumPy's and Python's
+    global random generators; they are put back as they were.
+
+    Parameters
+    ----------
+    train, held_out, test : int
+        Samples in each split, a positive multiple of 10: the classes are equally frequent.
+
+    Returns
+    -------
+    Dataset
+        Three splits of inputs float32 [N, 40] and labels int64 [N].
+
+    Raises
+    ------
+    ValueError
+        A number of samples that is not a positive multiple of 10.
+    ImportError
+        The package `mnist1d` is not installed.
+    """
+    sizes = {"train": train, "held_out": held_out, "test": test}
+    for name, size in sizes.items():
+        if size < 10 or size % 10:
+            raise ValueError(
+                f"{name} must be a positive multiple of 10 (ten equally frequent classes), "
+                f"got {size}"
+            )
+    return Dataset(**{name: _generate(size, SEEDS[name]) for name, size in sizes.items()})
+
+
+def _generate(samples: int, seed: int) -> Split:
+    with _global_generators_restored():
+        with needs_extra("distill"):
+            from mnist1d.data import get_dataset_args, make_dataset
+        arguments = get_dataset_args()
+        arguments.num_samples, arguments.seed, arguments.train_split = samples, seed, 1.0
+        made = make_dataset(arguments)
+    return Split(made["x"].astype(np.float32), made["y"].astype(np.int64))
+
+
+@contextmanager
+def _global_generators_restored() -> Iterator[None]:
+    """The caller may be using the two generators that `mnist1d` seeds."""
+    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
