@@ -91,6 +91,8 @@ def test_the_contract_of_names():
         "kd_loss",
         "list_mle",
         "log_likelihood",
+        "log_likelihood_gradient",
+        "pld_gradient",
         "pld_loss",
         "position_list_mle",
         "rank_weights",
@@ -98,7 +100,6 @@ def test_the_contract_of_names():
     }
     numpy_only = {
         "fit_scores",
-        "pld_gradient",
         "pld_hessian",
         "ranking_probabilities",
         "sample_rankings",

@@ -20,8 +20,8 @@ from .baselines import (
     list_mle,
     position_list_mle,
 )
-from .plackett_luce import log_likelihood
-from .pld import PLDLoss, pld_loss, rank_weights, teacher_ranking
+from .plackett_luce import log_likelihood, log_likelihood_gradient
+from .pld import PLDLoss, pld_gradient, pld_loss, rank_weights, teacher_ranking
 
 __all__ = [
     "DISTLoss",
@@ -34,6 +34,8 @@ __all__ = [
     "kd_loss",
     "list_mle",
     "log_likelihood",
+    "log_likelihood_gradient",
+    "pld_gradient",
     "pld_loss",
     "position_list_mle",
     "rank_weights",

@@ -15,10 +15,10 @@ from .validation import (
     check_finite,
     check_label_unmasked,
     check_masked_classes,
+    check_no_nan_or_posinf,
     check_reduction,
     check_temperature,
-    check_unmasked_values,
-    floored,
+    fill_masked,
     reduce_rows,
 )
 
@@ -58,11 +58,11 @@ def cross_entropy(
     s = as_logits("student_logits", student_logits)
     y, keep = as_labels(labels, s, ignore_index)
     s = torch.where(keep.unsqueeze(-1), s, 0.0)
-    check_unmasked_values("student_logits", s)
+    check_no_nan_or_posinf("student_logits", s)
     check_label_unmasked(s, y)
-    others = _others(floored(s, s.isneginf()), y)
-    odds = (others - s.gather(-1, y.unsqueeze(-1))).logsumexp(dim=-1)
-    return reduce_rows(softplus(odds), keep, reduction, student_logits)
+    others = _others(fill_masked(s, s.isneginf()), y)
+    log_odds = (others - s.gather(-1, y.unsqueeze(-1))).logsumexp(dim=-1)
+    return reduce_rows(softplus(log_odds), keep, reduction, student_logits)
 
 
 def list_mle(
@@ -379,7 +379,7 @@ def _others(z: Tensor, y: Tensor) -> Tensor:
 
 def _label_and_rest(z: Tensor, y: Tensor, rest: Tensor) -> Tensor:
     label = z.gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    return torch.stack([label, floored(rest, rest.isneginf()).logsumexp(dim=-1)], dim=-1)
+    return torch.stack([label, fill_masked(rest, rest.isneginf()).logsumexp(dim=-1)], dim=-1)
 
 
 def _reduce(rows: Tensor, reduction: str, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Plackett-Luce likelihood of a ranking, differentiable in the scores."""
+"""The Plackett-Luce likelihood of a ranking and its gradient, differentiable in the scores."""
 
 from numbers import Integral
 
@@ -10,20 +10,16 @@ from .validation import INTEGERS, as_logits, check_finite, refuse
 
 
 def choice_losses(ranked_scores: Tensor) -> Tensor:
-    """Minus the log-probability of each choice but the last, whose is always 0.
+    """Minus the log-probability of each choice but the last, whose is always 0: [..., C - 1]."""
+    return softplus(log_odds_against(ranked_scores))
 
-    Choice k costs ``softplus(R_{k+1} - s_{pi_k})``. The tails' logsumexp R is not taken from
-    `torch.logcumsumexp`: that loses digits once scores are far apart. Instead each tail is
-    ``exp(m) * r`` with m its largest score, and tails are joined in pairs, then fours, then eights.
 
-    Parameters
-    ----------
-    ranked_scores : Tensor [..., C]
-        Finite scores in rank order.
+def log_odds_against(ranked_scores: Tensor) -> Tensor:
+    """Log-odds [..., C - 1] of choosing any later rank rather than rank k: ``R_{k+1} - s_{pi_k}``.
 
-    Returns
-    -------
-    Tensor [..., C - 1]
+    The tails' logsumexp R is not taken from `torch.logcumsumexp`: that loses digits once scores
+    are far apart. Instead each tail is ``exp(m) * r`` with m its largest score, and tails are
+    joined in pairs, then fours, then eights. Scores [..., C] are finite and in rank order.
     """
     s = ranked_scores
     # R does not depend on which m is taken out, so m needs no derivative.
@@ -35,13 +31,29 @@ def choice_losses(ranked_scores: Tensor) -> Tensor:
         larger = torch.maximum(m, next_m)
         r = r * torch.exp(m - larger) + next_r * torch.exp(next_m - larger)
         m, length = larger, 2 * length
-    odds = (m[..., 1:] - s[..., :-1]) + torch.log(r[..., 1:])
-    return softplus(odds)
+    return (m[..., 1:] - s[..., :-1]) + torch.log(r[..., 1:])
 
 
-def softplus(odds: Tensor) -> Tensor:
-    """``log(1 + exp(odds))``; beyond 40 it is the identity to the last bit of a double."""
-    return F.softplus(odds, threshold=40.0)
+def stick_breaking(log_odds: Tensor, alpha: Tensor) -> Tensor:
+    """Gradient of ``sum_k alpha_k [R_k - s_{pi_k}]`` in rank order (paper, App. A).
+
+    ``g_k = V_k p_k - alpha_k c_k`` with ``V_{k+1} = (V_k + alpha_k) c_k`` and ``V_1 = 0``, from
+    the log-odds [..., C - 1] against the choices and their weights [..., C]. A step maps V to
+    ``c_k V + alpha_k c_k``; steps are joined in pairs, then fours, then eights.
+    """
+    p = F.pad(torch.sigmoid(-log_odds), (0, 1), value=1.0)
+    c = F.pad(torch.sigmoid(log_odds), (0, 1))
+    factor, v, length = c, alpha * c, 1
+    while length < alpha.shape[-1]:
+        v = v + factor * F.pad(v[..., :-length], (length, 0))
+        factor = factor * F.pad(factor[..., :-length], (length, 0))
+        length *= 2
+    return F.pad(v[..., :-1], (1, 0)) * p - alpha * c
+
+
+def softplus(log_odds: Tensor) -> Tensor:
+    """``log(1 + exp(log_odds))``; beyond 40 it is the identity to the last bit of a double."""
+    return F.softplus(log_odds, threshold=40.0)
 
 
 def log_likelihood(scores: Tensor, ranking: Tensor, top: int | None = None) -> Tensor:
@@ -67,19 +79,24 @@ def log_likelihood(scores: Tensor, ranking: Tensor, top: int | None = None) -> T
         Wrong types or shapes, or `top` outside 1..K. Where values can be read (see
         `pld_edu.losses`): scores not finite, items repeated or outside 0..C-1.
     """
-    s = as_logits("scores", scores)
-    check_finite("scores", s)
-    check_ranking(ranking, s.shape[-1])
-    top = _check_top(top, ranking.shape[-1])
-    lead = torch.broadcast_shapes(s.shape[:-1], ranking.shape[:-1])
-    s = s.expand(*lead, s.shape[-1])
-    listed = ranking.shape[-1]
-    place = torch.arange(listed, device=s.device).expand(*lead, listed)
-    rank = torch.full(s.shape, listed, device=s.device)
-    rank = rank.scatter(-1, ranking.long().expand(*lead, listed), place)
-    order = rank.argsort(dim=-1, stable=True)
+    s, order, top = _choices(scores, ranking, top)
     total = -choice_losses(s.gather(-1, order))[..., :top].sum(dim=-1)
     return total.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def log_likelihood_gradient(scores: Tensor, ranking: Tensor, top: int | None = None) -> Tensor:
+    """Derivative of `log_likelihood` with respect to the scores: same arguments, same errors.
+
+    Returns
+    -------
+    Tensor [..., C]
+        For each item: how often it was chosen minus how often it was expected to be.
+    """
+    s, order, top = _choices(scores, ranking, top)
+    counted = (torch.arange(s.shape[-1], device=s.device) < top).to(s.dtype)
+    ranked = stick_breaking(log_odds_against(s.gather(-1, order)), counted.expand(s.shape))
+    gradient = torch.zeros_like(s).scatter(-1, order, -ranked)
+    return gradient.to(torch.promote_types(scores.dtype, torch.float32))
 
 
 def check_ranking(ranking: Tensor, items: int) -> None:
@@ -105,9 +122,18 @@ def check_ranking(ranking: Tensor, items: int) -> None:
     )
 
 
-def _check_top(top: int | None, listed: int) -> int:
-    """How many choices count."""
+def _choices(scores: Tensor, ranking: Tensor, top: int | None) -> tuple[Tensor, Tensor, int]:
+    """Scores, the completed ranking, and how many choices count."""
+    s = as_logits("scores", scores)
+    check_finite("scores", s)
+    check_ranking(ranking, s.shape[-1])
+    listed = ranking.shape[-1]
     top = listed if top is None else top
     if not (isinstance(top, Integral) and 1 <= top <= listed):
         raise ValueError(f"top must lie in 1..{listed}, the length of the ranking, got {top}")
-    return int(top)
+    lead = torch.broadcast_shapes(s.shape[:-1], ranking.shape[:-1])
+    s = s.expand(*lead, s.shape[-1])
+    place = torch.arange(listed, device=s.device).expand(*lead, listed)
+    rank = torch.full(s.shape, listed, device=s.device)
+    rank = rank.scatter(-1, ranking.long().expand(*lead, listed), place)
+    return s, rank.argsort(dim=-1, stable=True), int(top)

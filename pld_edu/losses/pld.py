@@ -1,21 +1,22 @@
-"""Plackett-Luce Distillation (arXiv 2506.12542) in PyTorch: ranking, weights, loss, module."""
+"""Plackett-Luce Distillation (arXiv 2506.12542) in PyTorch: ranking, weights, loss, gradient."""
 
 import torch
 from torch import Tensor, nn
 
-from .plackett_luce import check_ranking, choice_losses
+from .plackett_luce import check_ranking, log_odds_against, softplus, stick_breaking
 from .validation import (
     as_labels,
     as_logits,
     as_logits_pair,
     check_label_unmasked,
     check_masked_classes,
+    check_no_nan_or_posinf,
     check_reduction,
     check_temperature,
-    check_unmasked_values,
-    floored,
+    fill_masked,
     reduce_rows,
     refuse,
+    rows_in_mean,
 )
 
 WEIGHTS = ("teacher", "label", "one-hot", "uniform", "position")
@@ -42,7 +43,7 @@ def teacher_ranking(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     """
     t = as_logits("teacher_logits", teacher_logits).detach()
     y, _ = as_labels(labels, t, ignore_index=None)
-    check_unmasked_values("teacher_logits", t)
+    check_no_nan_or_posinf("teacher_logits", t)
     return _label_first(t, y)
 
 
@@ -80,7 +81,7 @@ def rank_weights(
     """
     check_temperature(temperature)
     t = as_logits("teacher_logits", teacher_logits).detach()
-    check_unmasked_values("teacher_logits", t)
+    check_no_nan_or_posinf("teacher_logits", t)
     check_ranking(ranking, t.shape[-1])
     if ranking.shape != t.shape:
         raise ValueError(
@@ -137,18 +138,39 @@ def pld_loss(
     0.26204
     """
     check_reduction(reduction)
-    check_temperature(temperature)
-    s, t = as_logits_pair(student_logits, teacher_logits)
-    y, keep = as_labels(labels, s, ignore_index)
-    s, t = (torch.where(keep.unsqueeze(-1), z, 0.0) for z in (s, t))
-    check_masked_classes(s, t)
-    check_label_unmasked(s, y)
-    ranking = _label_first(t, y)
-    alpha = _weights_by_rank(t, ranking, temperature, weights)
-    masked = s.isneginf() & t.isneginf()
-    alpha = torch.where(masked.gather(-1, ranking), 0.0, alpha)
-    losses = choice_losses(floored(s, masked).gather(-1, ranking))
-    return reduce_rows((alpha[..., :-1] * losses).sum(dim=-1), keep, reduction, student_logits)
+    case = _rank(student_logits, teacher_logits, labels, temperature, weights, ignore_index)
+    _, alpha, log_odds, keep = case
+    losses = (alpha[..., :-1] * softplus(log_odds)).sum(dim=-1)
+    return reduce_rows(losses, keep, reduction, student_logits)
+
+
+def pld_gradient(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    weights: str | Tensor = "teacher",
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
+    """Gradient of the reduced loss with respect to the student's logits (paper, App. A).
+
+    ``dL/ds = sum_k alpha_k (sigma_k - e_{pi*_k})`` with sigma_k the softmax over ranks k and later,
+    computed by stick breaking. Parameters and errors as in `pld_loss`. Itself differentiable.
+
+    Returns
+    -------
+    Tensor [..., C]
+        For reduction "none": each row's own gradient. The student's dtype, but at least float32.
+    """
+    check_reduction(reduction)
+    case = _rank(student_logits, teacher_logits, labels, temperature, weights, ignore_index)
+    ranking, alpha, log_odds, keep = case
+    ranked = stick_breaking(log_odds, alpha) / rows_in_mean(keep, reduction)
+    gradient = torch.zeros_like(ranked).scatter(-1, ranking, ranked)
+    gradient = torch.where(keep.unsqueeze(-1), gradient, 0.0)
+    return gradient.to(torch.promote_types(student_logits.dtype, torch.float32))
 
 
 class PLDLoss(nn.Module):
@@ -182,6 +204,24 @@ class PLDLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, weights={self.weights!r}"
+
+
+def _rank(
+    s: Tensor, t: Tensor, y: Tensor, temperature: float, weights: str | Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ranking, weights and log-odds in rank order, and the rows that count; others are all 0."""
+    check_temperature(temperature)
+    s, t = as_logits_pair(s, t)
+    y, keep = as_labels(y, s, ignore_index)
+    s, t = (torch.where(keep.unsqueeze(-1), z, 0.0) for z in (s, t))
+    check_masked_classes(s, t)
+    check_label_unmasked(s, y)
+    ranking = _label_first(t, y)
+    alpha = _weights_by_rank(t, ranking, temperature, weights)
+    masked = s.isneginf() & t.isneginf()
+    alpha = torch.where(masked.gather(-1, ranking), 0.0, alpha)
+    log_odds = log_odds_against(fill_masked(s, masked).gather(-1, ranking))
+    return ranking, alpha, log_odds, keep
 
 
 def _label_first(t: Tensor, y: Tensor) -> Tensor:

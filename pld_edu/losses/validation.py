@@ -70,7 +70,7 @@ def check_finite(name: str, values: Tensor) -> None:
     )
 
 
-def check_unmasked_values(name: str, values: Tensor) -> None:
+def check_no_nan_or_posinf(name: str, values: Tensor) -> None:
     """Refuse NaN and +inf; minus infinity is a masked class."""
     refuse(
         values.isnan() | values.isposinf(),
@@ -83,8 +83,8 @@ def check_unmasked_values(name: str, values: Tensor) -> None:
 
 def check_masked_classes(s: Tensor, t: Tensor) -> None:
     """Refuse NaN, +inf, and -inf in the student alone; -inf in both masks a class."""
-    check_unmasked_values("student_logits", s)
-    check_unmasked_values("teacher_logits", t)
+    check_no_nan_or_posinf("student_logits", s)
+    check_no_nan_or_posinf("teacher_logits", t)
     refuse(
         s.isneginf() & ~t.isneginf(),
         lambda at: (
@@ -111,7 +111,7 @@ def check_label_unmasked(s: Tensor, y: Tensor) -> None:
     )
 
 
-def floored(values: Tensor, masked: Tensor) -> Tensor:
+def fill_masked(values: Tensor, masked: Tensor) -> Tensor:
     """`values` with a number far below every logit where -inf differences would be NaN."""
     return torch.where(masked, torch.finfo(values.dtype).min / 4, values)
 
@@ -145,13 +145,18 @@ def refuse(bad: Tensor, message: Callable[[tuple[int, ...]], str]) -> None:
 def reduce_rows(rows: Tensor, keep: Tensor, reduction: str, like: Tensor) -> Tensor:
     """Row losses reduced as `cross_entropy` does, in the dtype of `like` but at least float32."""
     rows = torch.where(keep, rows, 0.0)
-    if reduction == "mean":
-        if rows.numel() == 0:
-            raise ValueError(
-                "the batch is empty (0 rows) and has no mean; "
-                'skip it, or use reduction="sum" or reduction="none"'
-            )
-        rows = rows.sum() / keep.sum()
-    elif reduction == "sum":
-        rows = rows.sum()
+    if reduction != "none":
+        rows = rows.sum() / rows_in_mean(keep, reduction)
     return rows.to(torch.promote_types(like.dtype, torch.float32))
+
+
+def rows_in_mean(keep: Tensor, reduction: str) -> Tensor | float:
+    """What the sum of row losses is divided by: 1, or the rows that count if it is a mean."""
+    if reduction != "mean":
+        return 1.0
+    if keep.numel() == 0:
+        raise ValueError(
+            "the batch is empty (0 rows) and has no mean; "
+            'skip it, or use reduction="sum" or reduction="none"'
+        )
+    return keep.sum()

@@ -1,4 +1,4 @@
-"""The truth in NumPy float64: one formula a function, in the notation of arXiv 2506.12542.
+"""The truth in NumPy float64: one formula per function, in the notation of arXiv 2506.12542.
 
 ==============  ==================================================================
 symbol          meaning

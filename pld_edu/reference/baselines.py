@@ -58,8 +58,8 @@ def cross_entropy(
     s = np.where(keep[..., None], s, 0.0)
     check_values("student_logits", s, minus_infinity=True)
     check_label_unmasked(s, y)
-    odds = np.logaddexp.reduce(_others(s, y) - _at_label(s, y)[..., None], axis=-1)
-    return reduce_rows(np.logaddexp(0.0, odds), keep, reduction)
+    log_odds = np.logaddexp.reduce(_others(s, y) - _at_label(s, y)[..., None], axis=-1)
+    return reduce_rows(np.logaddexp(0.0, log_odds), keep, reduction)
 
 
 def list_mle(

@@ -2,7 +2,7 @@
 
     P(pi | s) = prod_k exp(s_{pi_k}) / sum_{l >= k} exp(s_{pi_l})
 
-Everything follows from one number a choice, the log-odds of choosing a later rank instead (see
+Everything follows from one number per choice, the log-odds of choosing a later rank instead (see
 `log_odds_against`): the choice's loss is ``softplus`` of it, the probabilities are ``sigmoid``.
 """
 
@@ -38,20 +38,20 @@ def log_odds_against(ranked_scores: Floats) -> Floats:
         Minus infinity at the last rank, where nothing is left to lose to; infinity at masked ones.
     """
     s = np.asarray(ranked_scores, dtype=np.float64)
-    odds = np.full(s.shape, -np.inf)
+    log_odds = np.full(s.shape, -np.inf)
     m = np.full(s.shape[:-1], np.finfo(np.float64).min)
     r = np.zeros(s.shape[:-1])
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         for k in reversed(range(s.shape[-1])):
             s_k = s[..., k]
-            odds[..., k] = np.where(np.isneginf(s_k), np.inf, (m - s_k) + np.log(r))
+            log_odds[..., k] = np.where(np.isneginf(s_k), np.inf, (m - s_k) + np.log(r))
             larger = np.maximum(m, s_k)
             r = r * np.exp(m - larger) + np.exp(s_k - larger)
             m = larger
-    return odds
+    return log_odds
 
 
-def stick_breaking(odds: Floats, alpha: Floats) -> Floats:
+def stick_breaking(log_odds: Floats, alpha: Floats) -> Floats:
     """Gradient of ``sum_k alpha_k [R_k - s_{pi_k}]`` in rank order (paper, App. A).
 
     V carries how hard the earlier choices push the rest of the ranking down. Each choice passes
@@ -59,7 +59,7 @@ def stick_breaking(odds: Floats, alpha: Floats) -> Floats:
 
     Parameters
     ----------
-    odds, alpha : array [..., C]
+    log_odds, alpha : array [..., C]
         `log_odds_against` the choices, and their weights.
 
     Returns
@@ -67,10 +67,10 @@ def stick_breaking(odds: Floats, alpha: Floats) -> Floats:
     array [..., C]
         Derivative with respect to the score at each rank.
     """
-    p, c = expit(-odds), expit(odds)
-    gradient = np.empty_like(odds)
-    v = np.zeros(odds.shape[:-1])
-    for k in range(odds.shape[-1]):
+    p, c = expit(-log_odds), expit(log_odds)
+    gradient = np.empty_like(log_odds)
+    v = np.zeros(log_odds.shape[:-1])
+    for k in range(log_odds.shape[-1]):
         gradient[..., k] = v * p[..., k] - alpha[..., k] * c[..., k]
         v = (v + alpha[..., k]) * c[..., k]
     return gradient
@@ -98,8 +98,8 @@ def log_likelihood(scores: ArrayLike, ranking: ArrayLike, top: int | None = None
     ValueError
         Scores not finite; items repeated, not integers or outside 0..C-1; `top` outside 1..K.
     """
-    _, _, counted, odds = _choices(scores, ranking, top)
-    total = -(counted * np.logaddexp(0.0, odds)).sum(axis=-1)
+    _, _, counted, log_odds = _choices(scores, ranking, top)
+    total = -(counted * np.logaddexp(0.0, log_odds)).sum(axis=-1)
     return total if total.ndim else float(total)
 
 
@@ -113,9 +113,9 @@ def log_likelihood_gradient(
     array [..., C]
         For each item: how often it was chosen minus how often it was expected to be.
     """
-    s, order, counted, odds = _choices(scores, ranking, top)
+    s, order, counted, log_odds = _choices(scores, ranking, top)
     gradient = np.empty_like(s)
-    np.put_along_axis(gradient, order, -stick_breaking(odds, counted), axis=-1)
+    np.put_along_axis(gradient, order, -stick_breaking(log_odds, counted), axis=-1)
     return gradient
 
 
@@ -258,7 +258,7 @@ def as_ranking(ranking: ArrayLike, items: int) -> Ints:
 def _choices(
     scores: ArrayLike, ranking: ArrayLike, top: int | None
 ) -> tuple[Floats, Ints, Floats, Floats]:
-    """Scores, the completed ranking, which choices count (1 or 0), and the odds against them."""
+    """Scores, the completed ranking, which choices count (1 or 0), and their log-odds."""
     s = as_logits("scores", scores)
     check_values("scores", s, minus_infinity=False)
     items = s.shape[-1]

@@ -164,8 +164,8 @@ def pld_loss(
     """
     check_reduction(reduction)
     case = _rank(student_logits, teacher_logits, labels, temperature, weights, ignore_index)
-    losses = np.zeros_like(case.odds)
-    np.multiply(case.alpha, np.logaddexp(0.0, case.odds), out=losses, where=case.alpha > 0)
+    losses = np.zeros_like(case.log_odds)
+    np.multiply(case.alpha, np.logaddexp(0.0, case.log_odds), out=losses, where=case.alpha > 0)
     return reduce_rows(losses.sum(axis=-1), case.keep, reduction)
 
 
@@ -191,8 +191,8 @@ def pld_gradient(
     """
     check_reduction(reduction)
     case = _rank(student_logits, teacher_logits, labels, temperature, weights, ignore_index)
-    gradient = np.empty_like(case.odds)
-    np.put_along_axis(gradient, case.ranking, stick_breaking(case.odds, case.alpha), axis=-1)
+    gradient = np.empty_like(case.log_odds)
+    np.put_along_axis(gradient, case.ranking, stick_breaking(case.log_odds, case.alpha), axis=-1)
     return np.where(case.keep[..., None], gradient * row_factor(case.keep, reduction), 0.0)
 
 
@@ -206,7 +206,7 @@ def pld_hessian(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> Floats:
-    """Hessian blocks of the reduced loss, one a row; between rows it is zero.
+    """Hessian blocks of the reduced loss, one per row; between rows it is zero.
 
     ``sum_k alpha_k (diag(sigma_k) - sigma_k sigma_k^T)``: positive semidefinite, null vector 1.
     Parameters and errors as in `pld_loss`.
@@ -241,7 +241,7 @@ def pld_hessian(
 class _Ranked(NamedTuple):
     ranking: Ints
     alpha: Floats
-    odds: Floats
+    log_odds: Floats
     keep: NDArray[np.bool_]
 
 

@@ -25,9 +25,11 @@ def test_likelihood_and_gradient_in_60_digits(scale, listed, top, dtype):
         truth, slope = exact.log_likelihood(scores.tolist(), ranking.tolist(), top)
         value = losses.log_likelihood(scores, ranking, top)
         (gradient,) = torch.autograd.grad(value, scores)
-        assert value.dtype == scores.dtype
+        by_formula = losses.log_likelihood_gradient(scores, ranking, top).detach()
+        assert value.dtype == by_formula.dtype == scores.dtype
         assert exact.loss_error(value, truth) < BY_DTYPE[dtype].loss
         assert exact.gradient_error(gradient, slope) < BY_DTYPE[dtype].gradient
+        assert exact.gradient_error(by_formula, slope) < BY_DTYPE[dtype].gradient
 
 
 def test_all_rankings_have_the_product_of_their_choices():
@@ -77,6 +79,9 @@ def test_leading_axes_broadcast_as_in_the_reference():
             truth = exact.log_likelihood(scores[i, 0].tolist(), rankings[j].tolist())[0]
             assert exact.loss_error(ours[i, j], truth) < FLOAT64
     np.testing.assert_allclose(ours, reference.log_likelihood(scores, rankings), rtol=FLOAT64)
+    ours = losses.log_likelihood_gradient(torch.tensor(scores), torch.tensor(rankings), top=2)
+    theirs = reference.log_likelihood_gradient(scores, rankings, top=2)
+    np.testing.assert_allclose(ours, theirs, rtol=FLOAT64, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -86,9 +91,11 @@ def test_half_precision_scores_give_float32(dtype):
     value.backward()
     truth, slope = exact.log_likelihood(scores.tolist(), [1, 3, 0, 2])
     tolerance = BY_DTYPE[str(dtype).removeprefix("torch.")]
-    assert value.dtype == torch.float32
+    by_formula = losses.log_likelihood_gradient(scores, torch.tensor([1, 3, 0, 2])).detach()
+    assert value.dtype == by_formula.dtype == torch.float32
     assert exact.loss_error(value, truth) < tolerance.loss
     assert exact.gradient_error(scores.grad, slope) < tolerance.gradient
+    assert exact.gradient_error(by_formula, slope) < BY_DTYPE["float32"].gradient
 
 
 def test_derivatives_of_any_order():
@@ -116,8 +123,10 @@ def test_vmap_over_rankings_and_over_scores():
     values = torch.vmap(losses.log_likelihood)(scores, rankings)
     np.testing.assert_allclose(values, expected, rtol=FLOAT64)
     slopes = torch.vmap(torch.func.grad(losses.log_likelihood))(scores, rankings)
+    by_formula = torch.vmap(losses.log_likelihood_gradient)(scores, rankings)
     slope = exact.log_likelihood(scores[1].tolist(), rankings[1].tolist())[1]
     assert exact.gradient_error(slopes[1], slope) < FLOAT64
+    assert exact.gradient_error(by_formula[1], slope) < FLOAT64
 
 
 def test_item_out_of_range_under_vmap_raises():

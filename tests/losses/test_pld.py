@@ -25,8 +25,15 @@ def tensors(*values, dtype=torch.float64):
 
 
 def value_and_gradient(s, t, y, **options):
+    """Of `pld_loss`, by autograd; `pld_gradient` must give the same."""
     value = losses.pld_loss(s, t, y, **options)
-    return value.detach(), torch.autograd.grad(value.sum(), s)[0]
+    (slope,) = torch.autograd.grad(value.sum(), s)
+    gradient = losses.pld_gradient(s, t, y, **options).detach()
+    assert gradient.dtype == value.dtype
+    digits = max(1e-13, torch.finfo(slope.dtype).eps)
+    atol = digits * float(slope.abs().amax()) if slope.numel() else 0.0
+    torch.testing.assert_close(gradient.to(slope.dtype), slope, rtol=0, atol=atol)
+    return value.detach(), slope
 
 
 @pytest.mark.parametrize("case", cases.CARD, ids=lambda case: case.name)
@@ -78,10 +85,12 @@ def test_base_case_by_hand():
 def test_loss_and_gradient_in_60_digits(classes, scale, student, dtype):
     rows = tensors(*cases.rows(classes, scale, student, dtype), dtype=DTYPES[dtype])
     loss, gradient = value_and_gradient(*rows, temperature=2.0, reduction="none")
+    by_formula = losses.pld_gradient(*rows, temperature=2.0, reduction="none").detach()
     assert loss.dtype == gradient.dtype == DTYPES[dtype]
     for row, (truth, slope) in enumerate(cases.truths(classes, scale, student, dtype)):
         assert exact.loss_error(loss[row], truth) < BY_DTYPE[dtype].loss
         assert exact.gradient_error(gradient[row], slope) < BY_DTYPE[dtype].gradient
+        assert exact.gradient_error(by_formula[row], slope) < BY_DTYPE[dtype].gradient
 
 
 @pytest.mark.parametrize("name", cases.WEIGHTS)
@@ -190,6 +199,12 @@ def test_hessian_in_60_digits(scale, student):
     hessian = torch.func.hessian(f)(torch.tensor(s[0]))
     # Autograd takes sigma (1 - sigma) apart, so digits are measured against the bound 1/2.
     np.testing.assert_allclose(hessian, np.array(truth, float), rtol=0, atol=FLOAT64)
+
+    def gradient(z):
+        return losses.pld_gradient(z, torch.tensor(t[0]), torch.tensor(y[0]), temperature=2.0)
+
+    jacobian = torch.func.jacrev(gradient)(torch.tensor(s[0]))
+    np.testing.assert_allclose(jacobian, np.array(truth, float), rtol=0, atol=FLOAT64)
 
 
 def test_neither_teacher_nor_weights_receive_a_gradient():
@@ -341,6 +356,8 @@ def test_two_roads_to_each_number(seed, classes, scale, temperature, weights, re
     np.testing.assert_allclose(loss, reference.pld_loss(*arrays, **options), rtol=1e-12, atol=1e-30)
     expected = reference.pld_gradient(*arrays, **options)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12)
+    twin = losses.pld_gradient(*tensors(*arrays), **options).detach()
+    np.testing.assert_allclose(twin, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])

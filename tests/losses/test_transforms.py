@@ -38,7 +38,7 @@ def batch(lead=(3,), dtype=torch.float64, classes=4, seed=0):
 
 
 def truth(name, s, t, y):
-    """Exact losses, one a row; for DIST one of the batch."""
+    """Exact losses, one per row; for DIST one per batch."""
     if name == "dist_loss":
         return [exact.dist(s.tolist(), t.tolist(), 1.0)]
     row = {
@@ -148,6 +148,17 @@ def test_likelihood_and_ranking_compile():
         assert exact.loss_error(value, exact.log_likelihood(s[row].tolist(), order)[0]) < FLOAT64
     ranking = torch.compile(losses.teacher_ranking, fullgraph=True, backend="aot_eager")(t, y)
     assert ranking.tolist() == [exact.ranking(b, label) for _, b, label in cases.singles(s, t, y)]
+
+
+def test_the_gradient_in_closed_form_compiles_and_maps():
+    s, t, y = batch()
+    slopes = [exact.pld(*row)[1] for row in cases.singles(s, t, y)]
+    mapped = torch.vmap(losses.pld_gradient)(s, t, y)
+    compiled = torch.compile(losses.pld_gradient, fullgraph=True, backend="aot_eager")(s, t, y)
+    for row, slope in enumerate(slopes):
+        assert exact.gradient_error(mapped[row], slope) < FLOAT64
+        assert exact.gradient_error(3 * compiled[row], slope) < FLOAT64
+    assert losses.pld_gradient(*(z.to("meta") for z in (s, t, y))).shape == (3, 4)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: type(module).__name__)
