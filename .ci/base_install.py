@@ -43,7 +43,7 @@ def main() -> None:
     command = [Path(sys.prefix) / "bin" / "pld-edu", "distill"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert 'pip install ".[distill]"' in refused.stderr
+    assert 'pip install "pld_edu[distill]"' in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     print("wheel", pld_edu.__version__, "works with NumPy and SciPy alone")
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm"):
             raise
-        extra = 'the extra "distill" brings it: pip install ".[distill]"'
+        extra = 'the extra "distill" brings it: pip install "pld_edu[distill]"'
         print(f"pld-edu: {error.name} is not installed; {extra}", file=sys.stderr)
         return 1
 
