@@ -36,7 +36,9 @@ def test_base_install_names_the_extra(command):
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (answer.returncode, answer.stdout) == (1, "")
-    message = 'torch is not installed; the extra "distill" brings it: pip install "pld_edu[distill]"'
+    message = (
+        'torch is not installed; the extra "distill" brings it: pip install "pld_edu[distill]"'
+    )
     assert answer.stderr == f"pld-edu: {message}\n"
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import pld_edu
+
 pytest.importorskip("importlinter")
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(pld_edu.__file__).parent
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -29,7 +32,7 @@ def copy(tmp_path: Path) -> Path:
     """A folder with the modules and the contracts, to be spoilt."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(
-        ROOT / "pld_edu",
+        PACKAGE,
         tmp_path / "pld_edu",
         ignore=shutil.ignore_patterns("*.csv", "*.json", "*.txt", "*.webp", "__pycache__"),
     )
