@@ -16,7 +16,7 @@ from pld_edu.bench.figure import costs
 from pld_edu.bench.report import report
 from pld_edu.results import plots
 from pld_edu.results.comparison import ComparisonRow, Interval, compare
-from pld_edu.results.methods import TITLES
+from pld_edu.results.methods import Setting
 
 BOOK = Path(__file__).parent
 RESULTS = BOOK.parent / "notebooks" / "results"
@@ -116,8 +116,7 @@ def diverged(path: Path) -> list[str]:
 
 def student(row: Mapping[str, Any]) -> str:
     """``PLD, T = 4``: how figures call it."""
-    method, temperature = TITLES[row["method"]], row["temperature"]
-    return method if temperature is None else f"{method}, T = {temperature:g}"
+    return Setting(row["method"], row["temperature"]).title
 
 
 def recipe(values: Mapping[str, Any]) -> str:
@@ -125,16 +124,16 @@ def recipe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 
 
-def table(lines: Iterable[ComparisonRow]) -> str:
+def table(comparison: Iterable[ComparisonRow]) -> str:
     """The comparison as a Markdown table; a pick that says nothing new is not listed again."""
-    lines = list(lines)
-    found = {(line.setting, line.to_kd): line for line in lines}
-    picked = {(line.setting, line.to_kd) for line in lines if line.picked}
-    rows = [["", "Top-1, %", "against CE", "against KD"], ["---"] * 4]
-    for key, line in found.items():
-        title = line.title.replace(" ", "&nbsp;") + "<br>picked" * (key in picked)
-        rows.append([title, interval(line.top1, ""), lead(line.to_ce), lead(line.to_kd)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    comparison = list(comparison)
+    found = {(row.setting, row.to_kd): row for row in comparison}
+    picked = {(row.setting, row.to_kd) for row in comparison if row.picked}
+    lines = [["", "Top-1, %", "against CE", "against KD"], ["---"] * 4]
+    for key, row in found.items():
+        title = row.setting.title.replace(" ", "&nbsp;") + "<br>picked" * (key in picked)
+        lines.append([title, on_one_line(f"{row.top1:.2f}"), lead(row.to_ce), lead(row.to_kd)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def without_intervals(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -146,14 +145,13 @@ def without_intervals(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def lead(found: Interval | None) -> str:
-    """A difference and its verdict."""
-    return "" if found is None else f"{interval(found, '+')}<br>{found.verdict}"
+    """A difference, and on which side of 0 its interval lies."""
+    return "" if found is None else f"{on_one_line(f'{found:+.2f}')}<br>{found.verdict}"
 
 
-def interval(found: Interval, sign: str) -> str:
-    """``60.59 [59.98, 61.20]``, on one line."""
-    mean, low, high = (f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}") for value in found)
-    return f"{mean}&nbsp;[{low},&nbsp;{high}]"
+def on_one_line(interval: str) -> str:
+    """``60.59 [59.98, 61.20]`` for HTML: no line breaks, and minus signs instead of hyphens."""
+    return interval.replace(" ", "&nbsp;").replace("-", "\N{MINUS SIGN}")
 
 
 def figure(name: str, drawn: Any, caption: str) -> str:

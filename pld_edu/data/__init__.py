@@ -1,5 +1,8 @@
 """The data sets, as NumPy arrays: MNIST-1D made on the spot, CIFAR-100 downloaded once, a shipped
 slice of it, and the NASCAR 2002 rankings.
+
+Importing this needs NumPy alone. A data set whose package is not installed raises ImportError and
+names the extra that brings it.
 """
 
 from .cifar import cifar100, cifar100_slice, class_names

@@ -20,32 +20,25 @@ from .._files import write_atomically
 from .splits import Dataset, Split
 
 TRAIN, TEST, CLASSES, SIDE = 50_000, 10_000, 100, 32
-SLICE_PER_CLASS = 10
 
 
 def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> Dataset:
-    """CIFAR-100 (Krizhevsky 2009): photographs of 32x32 pixels in 100 classes.
+    """CIFAR-100: photographs of 32x32 pixels in 100 classes, in the order of their SHA-1.
 
     Comes from ``$PLD_EDU_DATA/cifar100.npz`` (``~/.cache/pld-edu`` without that variable). If that
-    file is not there, torchvision downloads the data (169 MB) and the file is written. The order
-    depends on the images alone: it is that of their SHA-1, whoever wrote the file.
+    file is not there, torchvision downloads the data (169 MB) and the file is written; if it is
+    damaged or has other contents, a UserWarning says so and it is written anew.
 
     Parameters
     ----------
     train, held_out, test : int
-        Images in each split: the first of the 50,000 training images, their last, and the first of
-        the test set. All are at least 1, `train` + `held_out` at most 50,000, `test` at most
-        10,000.
+        Images in each split, at least 1: the first of the 50,000 for training, the last of them,
+        and the first of the 10,000 for testing.
 
     Returns
     -------
     Dataset
         Three splits of inputs uint8 [N, 32, 32, 3] and labels int64 [N].
-
-    Warns
-    -----
-    UserWarning
-        The cache was damaged or had other contents, and is written anew.
 
     Raises
     ------
@@ -53,19 +46,12 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
         Sizes that the data set cannot give.
     OSError
         The download failed; the message says which file to put where by hand.
-    ImportError
-        There is no cache and torchvision is not installed.
     """
-    for name, size in (("train", train), ("held_out", held_out), ("test", test)):
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
-    if train + held_out > TRAIN:
+    if min(train, held_out, test) < 1 or train + held_out > TRAIN or test > TEST:
         raise ValueError(
-            f"train + held_out must be at most {TRAIN}, the training images of CIFAR-100, "
-            f"got {train} + {held_out}; lower one of them"
+            f"train, held_out and test must be at least 1, train + held_out at most {TRAIN} and "
+            f"test at most {TEST}, got {train}, {held_out} and {test}"
         )
-    if test > TEST:
-        raise ValueError(f"test must be at most {TEST}, CIFAR-100's, got {test}")
     for_training, for_testing = load()
     return Dataset(
         Split(*(array[:train] for array in for_training)),
@@ -75,28 +61,18 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
 
 
 def cifar100_slice() -> Split:
-    """A thousand images of CIFAR-100, shipped without loss: ten of each class.
+    """A thousand images of CIFAR-100, uint8 [1000, 32, 32, 3], shipped without loss: ten per class.
 
     They are the first ten of each class among those that `cifar100` holds out by default, so no
-    network trained by the defaults has seen them. `class_names` names the classes.
-
-    Returns
-    -------
-    Split
-        Inputs uint8 [1000, 32, 32, 3] and labels int64 [1000]; the labels run 0..99 ten times
-        over, so every hundred images have one of each class.
-
-    Raises
-    ------
-    ImportError
-        Pillow is not installed.
+    network trained by the defaults has seen them. The labels run 0..99 ten times, so every hundred
+    images have one of each class; `class_names` names them.
     """
     with needs_extra("distill"):
         from PIL import Image
     with (files(__package__) / "cifar100_slice.webp").open("rb") as file:
         mosaic = np.asarray(Image.open(file).convert("RGB"))
-    tiles = mosaic.reshape(CLASSES, SIDE, SLICE_PER_CLASS, SIDE, 3).transpose(2, 0, 1, 3, 4)
-    labels = np.tile(np.arange(CLASSES), SLICE_PER_CLASS)
+    tiles = mosaic.reshape(CLASSES, SIDE, 10, SIDE, 3).transpose(2, 0, 1, 3, 4)
+    labels = np.tile(np.arange(CLASSES), 10)
     return Split(np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE, 3)), labels)
 
 

@@ -5,15 +5,11 @@ This file and `cifar` are called after the family, and the functions after the d
 """
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from .. import needs_extra
 from .splits import Dataset, Split
-
-SEEDS = {"train": 0, "held_out": 1, "test": 2}
 
 
 def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Dataset:
@@ -37,35 +33,26 @@ def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Datase
     ------
     ValueError
         A number of samples that is not a positive multiple of 10.
-    ImportError
-        The package `mnist1d` is not installed.
     """
-    sizes = {"train": train, "held_out": held_out, "test": test}
-    for name, size in sizes.items():
-        if size < 10 or size % 10:
-            raise ValueError(
-                f"{name} must be a positive multiple of 10 (ten equally frequent classes), "
-                f"got {size}"
-            )
-    return Dataset(**{name: _generate(size, SEEDS[name]) for name, size in sizes.items()})
+    sizes = train, held_out, test
+    if any(size < 10 or size % 10 for size in sizes):
+        raise ValueError(
+            "train, held_out and test must be positive multiples of 10 (ten equally frequent "
+            f"classes), got {train}, {held_out} and {test}"
+        )
+    return Dataset(*(_generate(size, seed) for seed, size in enumerate(sizes)))
 
 
 def _generate(samples: int, seed: int) -> Split:
-    with _global_generators_restored():
-        with needs_extra("distill"):
-            from mnist1d.data import get_dataset_args, make_dataset
-        arguments = get_dataset_args()
-        arguments.num_samples, arguments.seed, arguments.train_split = samples, seed, 1.0
-        made = make_dataset(arguments)
-    return Split(made["x"].astype(np.float32), made["y"].astype(np.int64))
+    with needs_extra("distill"):
+        from mnist1d.data import get_dataset_args, make_dataset
 
-
-@contextmanager
-def _global_generators_restored() -> Iterator[None]:
-    """The caller may be using the two generators that `mnist1d` seeds."""
+    arguments = get_dataset_args()
+    arguments.num_samples, arguments.seed, arguments.train_split = samples, seed, 1.0
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        yield
-    finally:
+        made = make_dataset(arguments)
+    finally:  # it seeds both generators, and the caller may be using them
         random.setstate(state)
         np.random.set_state(numpy_state)  # noqa: NPY002
+    return Split(made["x"].astype(np.float32), made["y"].astype(np.int64))

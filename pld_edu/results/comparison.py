@@ -1,23 +1,25 @@
 """Is one method better than another? Paired differences over seeds, with intervals.
 
-Every method saw the same seeds (initial weights and batches), so differences are taken seed by
+All methods see the same seeds (initial weights and batches), so differences are taken seed by
 seed. Intervals are 95% t intervals, each on its own: not corrected for how many there are.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from .methods import Setting
 
-CONFIDENCE = 0.95
-
 
 class Interval(NamedTuple):
-    """A mean over seeds and its 95% t interval, which is NaN to NaN for one seed."""
+    """A mean over seeds and its 95% t interval, which is NaN to NaN for one seed.
+
+    ``f"{interval:.2f}"`` is ``52.00 [51.00, 53.00]``, and the mean alone for one seed.
+    """
 
     mean: float
     low: float
@@ -32,9 +34,13 @@ class Interval(NamedTuple):
             return "better"
         return "worse" if self.high < 0 else "no difference seen"
 
+    def __format__(self, digits: str) -> str:
+        mean, low, high = (f"{value:{digits}}" for value in self)
+        return mean if math.isnan(self.low) else f"{mean} [{low}, {high}]"
+
 
 class ComparisonRow(NamedTuple):
-    """A line of the comparison; differences are in points of Top-1, positive if it is ahead.
+    """A row of the comparison; differences are in points of Top-1, positive if it is ahead.
 
     A method stands at temperature 1, against KD at temperature 1, and once more (`picked`) at the
     temperature that held-out accuracy picked for it, against KD at the one picked for KD.
@@ -46,34 +52,19 @@ class ComparisonRow(NamedTuple):
     to_ce: Interval | None
     to_kd: Interval | None
 
-    @property
-    def title(self) -> str:
-        """``PLD, T = 4``: how figures call it."""
-        return self.setting.title
-
 
 def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
-    """Compare the methods by Top-1 on the test set.
+    """Compare the methods by Top-1 on the test set, in the result rows of one teacher and student.
 
     The picked temperature of a method has the highest mean `held_out_top1` over the seeds, and is
-    the lowest among equals. The test set has no part in it.
-
-    Parameters
-    ----------
-    rows : iterable of mappings
-        Result rows of one data set, teacher and student; `method`, `temperature`, `seed`, `top1`
-        and `held_out_top1` are used.
-
-    Returns
-    -------
-    list of ComparisonRow
-        Cross-entropy, the other methods at temperature 1, and each at its pick. Where the pick is
-        temperature 1, a method's two lines are the same students.
+    the lowest among equals. The test set has no part in it. First come cross-entropy and the other
+    methods at temperature 1, then each at its pick. Where the pick is temperature 1, a method's
+    two rows are the same students.
 
     Raises
     ------
     ValueError
-        A repeated row, settings with different seeds, or no rows.
+        A repeated row, settings with different seeds, or no rows; so does `by_setting`.
     """
     rows = list(rows)
     top1, held_out = by_setting(rows, "top1"), by_setting(rows, "held_out_top1")
@@ -88,55 +79,45 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
             return None
         return paired_difference(top1[setting], top1[rival])
 
-    def line(setting: Setting, picked: bool) -> ComparisonRow:
+    def row(setting: Setting, picked: bool) -> ComparisonRow:
         kd = picks["kd"] if picked and "kd" in picks else Setting("kd", 1.0)
         to_ce, to_kd = lead(setting, Setting("ce", None)), lead(setting, kd)
         return ComparisonRow(setting, picked, mean_interval(top1[setting]), to_ce, to_kd)
 
-    fixed = [line(setting, False) for setting in top1 if setting.temperature in (None, 1.0)]
-    return fixed + [line(pick, True) for pick in picks.values() if pick.temperature is not None]
+    fixed = [row(setting, False) for setting in top1 if setting.temperature in (None, 1.0)]
+    return fixed + [row(pick, True) for pick in picks.values() if pick.temperature is not None]
 
 
-def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """The mean of one value a seed, and its 95% t interval."""
-    mean = float(np.mean(values))
+def mean_interval(values: ArrayLike) -> Interval:
+    """The mean of one value per seed, and its interval: mean +- t_{0.975, n-1} std / sqrt(n)."""
+    values = np.asarray(values, dtype=np.float64)
+    mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, math.nan, math.nan)
-    found = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
+    found = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     return Interval(mean, float(found.low), float(found.high))
 
 
-def paired_difference(
-    values: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray
-) -> Interval:
+def paired_difference(values: ArrayLike, others: ArrayLike) -> Interval:
     """The mean of `values` - `others`, seed by seed, and its 95% t interval."""
     return mean_interval(np.subtract(values, others))
 
 
 def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.ndarray]:
-    """One array [seeds] for each setting, in the order of the seeds.
-
-    Raises
-    ------
-    ValueError
-        A repeated row, settings with different seeds, or no rows.
-    """
+    """For each setting the rows' values of `key`: an array [seeds], in the order of the seeds."""
     found: dict[Setting, dict[int, float]] = {}
     for row in rows:
         setting, seed = Setting(row["method"], row["temperature"]), row["seed"]
         if seed in found.setdefault(setting, {}):
             raise ValueError(f"two rows are {setting.name} with seed {seed}; compare one run")
         found[setting][seed] = row[key]
-    seeds = {setting.name: sorted(values) for setting, values in found.items()}
-    first = next(iter(seeds.values()), [])
-    for name, own in seeds.items():
-        if own != first:
-            raise ValueError(
-                f"paired differences need the same seeds for every setting: {name} has {own}, "
-                f"{next(iter(seeds))} has {first}"
-            )
-    if not first:
+    if not found:
         raise ValueError("there are no rows to compare")
-    return {
-        setting: np.array([values[seed] for seed in first]) for setting, values in found.items()
-    }
+    first, seeds = next((setting.name, sorted(values)) for setting, values in found.items())
+    for setting, values in found.items():
+        if sorted(values) != seeds:
+            raise ValueError(
+                f"paired differences need the same seeds for every setting: {setting.name} has "
+                f"{sorted(values)}, {first} has {seeds}"
+            )
+    return {setting: np.array([values[s] for s in seeds]) for setting, values in found.items()}

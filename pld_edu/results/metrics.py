@@ -1,4 +1,8 @@
-"""What is measured of a network's logits: accuracy, calibration, agreement with its teacher."""
+"""What is measured of a network's logits: accuracy, calibration, agreement with its teacher.
+
+`logits` and `other_logits` are arrays [N, C], `labels` integers [N], and k is in 1..C; anything
+else is a ValueError. Between equal logits the lower class index comes first, as everywhere here.
+"""
 
 from typing import NamedTuple
 
@@ -7,34 +11,18 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
-BINS = 15
 
-
-def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Percent of rows with the label among the k largest logits.
-
-    Parameters
-    ----------
-    logits : array [N, C]
-    labels : integer array [N]
-    k : int
-
-    Returns
-    -------
-    float
-        Between equal logits the lower class index comes first, as everywhere in this package.
-    """
-    own = np.take_along_axis(logits, labels[:, None], axis=-1)
-    earlier = np.arange(logits.shape[-1]) < labels[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=-1)
-    return 100.0 * float((rank < k).mean())
+def top_k_accuracy(logits: ArrayLike, labels: ArrayLike, k: int) -> float:
+    """Percent of rows with the label among the k largest logits."""
+    logits, labels = _matched(logits, labels, labels=True)
+    return 100.0 * float((_first(logits, k) == labels[:, None]).any(axis=-1).mean())
 
 
 class Reliability(NamedTuple):
     """Per bin of confidence, 0 to 1 in equal steps: arrays [bins]; NaN where a bin is empty.
 
     `confidence` is the mean largest probability of its samples, `accuracy` the share of them that
-    are classified rightly, `samples` how many they are.
+    are classified correctly, `samples` their number.
     """
 
     confidence: np.ndarray
@@ -43,134 +31,80 @@ class Reliability(NamedTuple):
 
     @property
     def expected_error(self) -> float:
-        """The expected calibration error: mean gap of the bins, weighted by their counts."""
-        gaps = np.abs(self.accuracy - self.confidence)[self.samples > 0]
-        return float((gaps * self.samples[self.samples > 0]).sum() / self.samples.sum())
+        """The expected calibration error: sum over bins of n_b / N |accuracy_b - confidence_b|."""
+        return float(np.nansum(np.abs(self._weighted_gaps)))
 
     @property
     def overconfidence(self) -> float:
         """Mean confidence minus accuracy: above 0 if the network is too sure."""
-        full = self.samples > 0
-        gaps = (self.confidence - self.accuracy)[full]
-        return float((gaps * self.samples[full]).sum() / self.samples.sum())
+        return float(np.nansum(self._weighted_gaps))
+
+    @property
+    def _weighted_gaps(self) -> np.ndarray:
+        return (self.confidence - self.accuracy) * self.samples / self.samples.sum()
 
 
-def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Reliability:
+def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> Reliability:
     """Sort samples into bins by their largest probability, and see how many of each are right.
 
-    Parameters
-    ----------
-    logits : array [N, C]
-    labels : integer array [N]
-    bins : int
-        A sample on the edge between two bins belongs to the lower one.
-
-    Returns
-    -------
-    Reliability
-
-    Raises
-    ------
-    ValueError
-        No samples, shapes that do not fit, or less than one bin.
+    A sample on the edge between two of the `bins` belongs to the lower one.
     """
-    logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(
-            "logits must be [N, C] and labels [N] with N at least 1, "
-            f"got {list(logits.shape)} and {list(labels.shape)}"
-        )
+    logits, labels = _matched(logits, labels, labels=True)
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     confidence = softmax(logits, axis=-1).max(axis=-1)
     right = logits.argmax(axis=-1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     samples = np.bincount(place, minlength=bins)
+    sums = (np.bincount(place, values, bins) for values in (confidence, right))
     with np.errstate(invalid="ignore"):  # 0 / 0 in an empty bin
-        return Reliability(
-            np.bincount(place, confidence, bins) / samples,
-            np.bincount(place, right, bins) / samples,
-            samples,
-        )
+        confidence, accuracy = (total / samples for total in sums)
+    return Reliability(confidence, accuracy, samples)
 
 
 def kl_divergence(logits: ArrayLike, other_logits: ArrayLike) -> np.ndarray:
-    """KL(softmax(logits) || softmax(other_logits)), in nats; 0 where the probabilities agree.
+    """KL(p || q) = sum_c p_c (log p_c - log q_c) in nats, of the two softmax p and q: array [N].
 
-    Parameters
-    ----------
-    logits, other_logits : array [N, C]
-        With the teacher's first it is what KD minimises at temperature 1.
-
-    Returns
-    -------
-    array [N]
-
-    Raises
-    ------
-    ValueError
-        Two shapes, or one that is not [N, C].
+    With the teacher's logits first it is what KD minimises at temperature 1.
     """
-    ours, others = _pair(logits, other_logits)
-    log_p, log_q = log_softmax(ours, axis=-1), log_softmax(others, axis=-1)
+    log_p, log_q = (log_softmax(z, axis=-1) for z in _matched(logits, other_logits))
     return (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)
 
 
 def rank_correlation(logits: ArrayLike, other_logits: ArrayLike) -> np.ndarray:
-    """Spearman's rank correlation over the classes: 1 where the order is the same, -1 if reversed.
+    """Spearman's rank correlation over the classes, array [N]: 1 for the same order, -1 reversed.
 
-    Parameters
-    ----------
-    logits, other_logits : array [N, C]
-        Equal logits share the mean of their ranks.
-
-    Returns
-    -------
-    array [N]
-        NaN where all logits of a row are equal: they have no order.
-
-    Raises
-    ------
-    ValueError
-        Two shapes, or one that is not [N, C].
+    Equal logits share the mean of their ranks. NaN where all logits of a row are equal: they have
+    no order.
     """
-    a, b = (rankdata(each, axis=-1) for each in _pair(logits, other_logits))
+    a, b = (rankdata(each, axis=-1) for each in _matched(logits, other_logits))
     a, b = (each - each.mean(axis=-1, keepdims=True) for each in (a, b))
+    # a . b / (|a| |b|)
     size = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
     return np.divide((a * b).sum(axis=-1), size, out=np.full(len(a), np.nan), where=size > 0)
 
 
 def top_k_overlap(logits: ArrayLike, other_logits: ArrayLike, k: int) -> np.ndarray:
-    """Share of the k first choices, in whatever order, that both have.
-
-    Parameters
-    ----------
-    logits, other_logits : array [N, C]
-        Between equal logits the lower class index comes first, as everywhere in this package.
-    k : int
-        1..C.
-
-    Returns
-    -------
-    array [N]
-
-    Raises
-    ------
-    ValueError
-        Two shapes, one that is not [N, C], or a k outside 1..C.
-    """
-    pair = _pair(logits, other_logits)
-    if not 1 <= k <= pair[0].shape[-1]:
-        raise ValueError(f"k must lie in 1..{pair[0].shape[-1]}, the classes, got {k}")
-    first, second = (np.argsort(-each, axis=-1, kind="stable")[:, :k] for each in pair)
+    """Share of the k first choices, in whatever order, that both have: array [N]."""
+    first, second = (_first(each, k) for each in _matched(logits, other_logits))
     return (first[:, :, None] == second[:, None, :]).sum(axis=(-2, -1)) / k
 
 
-def _pair(logits: ArrayLike, other_logits: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    ours, others = (np.asarray(each, dtype=np.float64) for each in (logits, other_logits))
-    if ours.ndim != 2 or ours.shape != others.shape:
+def _first(logits: np.ndarray, k: int) -> np.ndarray:
+    """The classes [N, k] of the k largest logits."""
+    if not 1 <= k <= logits.shape[-1]:
+        raise ValueError(f"k must lie in 1..{logits.shape[-1]}, the classes, got {k}")
+    return np.argsort(-logits, axis=-1, kind="stable")[:, :k]
+
+
+def _matched(logits: ArrayLike, other: ArrayLike, labels: bool = False) -> list[np.ndarray]:
+    """Logits [N, C] and, of one length, other logits [N, C] in float64 or `labels` [N]."""
+    logits, other = np.asarray(logits, dtype=np.float64), np.asarray(other)
+    wanted = logits.shape[:1] if labels else logits.shape
+    if logits.ndim != 2 or other.shape != wanted or not len(logits):
+        name = "labels [N]" if labels else "other_logits [N, C]"
         raise ValueError(
-            "both networks' logits must have one shape [N, C], "
-            f"got {list(ours.shape)} and {list(others.shape)}"
+            f"logits must be [N, C] and {name} with N at least 1, "
+            f"got {list(logits.shape)} and {list(other.shape)}"
         )
-    return ours, others
+    return [logits, other if labels else other.astype(np.float64)]

@@ -1,4 +1,4 @@
-"""What a run leaves behind: result rows, rounded logits, and where they came from."""
+"""What a run leaves behind: rounded logits, whose folder it is, and where its numbers came from."""
 
 import json
 import platform
@@ -13,7 +13,6 @@ from .. import __version__
 from .._files import write_json
 
 STORED_SEED = 0  # the seed whose test logits are kept
-GRID = 16  # stored logits are multiples of 1/16
 
 
 def round_logits(logits: np.ndarray) -> np.ndarray:
@@ -30,7 +29,18 @@ def round_logits(logits: np.ndarray) -> np.ndarray:
             f"logits must be finite and below {np.finfo(np.float16).max:g} to be stored as "
             f"float16, got {largest:g}; did the training diverge?"
         )
-    return (np.round(logits * GRID) / GRID).astype(np.float16)
+    return (np.round(logits * 16) / 16).astype(np.float16)
+
+
+def write_logits(folder: Path, name: str, logits: np.ndarray, seed: int) -> None:
+    """Rounded logits [N, C] and the seed of their network, as ``logits_NAME.npz``."""
+    np.savez_compressed(folder / f"logits_{name}.npz", logits=logits, seed=np.int64(seed))
+
+
+def read_logits(folder: Path, name: str) -> np.ndarray:
+    """The logits [N, C] of ``logits_NAME.npz``, in float64."""
+    with np.load(folder / f"logits_{name}.npz") as file:
+        return file["logits"].astype(np.float64)
 
 
 def provenance() -> dict[str, Any]:
@@ -61,34 +71,27 @@ def _commit() -> str | None:
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make `folder`, and note in its ``experiment.json`` which settings it belongs to.
 
-    Parameters
-    ----------
-    folder : Path
-    settings : mapping
-        All that another run must share to go on in this folder; it must fit into JSON.
+    `settings` are all that another run must share to go on there, as JSON can hold them.
 
     Raises
     ------
     FileExistsError
         The folder holds another experiment, or rows without experiment.json.
     """
-    note = folder / "experiment.json"
+    note, found = folder / "experiment.json", ""
     wanted = json.loads(json.dumps(settings))
     if note.exists():
         different = _differences(json.loads(note.read_text()), wanted)
-        if different:
-            raise FileExistsError(
-                f"{folder} holds a run with other settings: {'; '.join(different)}. "
-                "Choose another --out folder, or remove that one."
-            )
+        found = f"a run with other settings: {'; '.join(different)}" if different else ""
     elif (folder / "rows.json").exists():
-        raise FileExistsError(
-            f"{folder} holds rows.json but no experiment.json that says how they came about. "
-            "Choose another --out folder, or remove that one."
-        )
+        found = "rows.json but no experiment.json that says how they came about"
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(note, wanted)
+    if found:
+        raise FileExistsError(
+            f"{folder} holds {found}. Choose another --out folder, or remove that one."
+        )
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -101,8 +104,3 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str 
         elif old != new:
             different.append(f"{prefix}{name} is {old} there, {new} here")
     return different
-
-
-def write_logits(folder: Path, name: str, logits: np.ndarray, seed: int) -> None:
-    """Rounded logits [N, C] and the seed of their network, as ``logits_NAME.npz``."""
-    np.savez_compressed(folder / f"logits_{name}.npz", logits=logits, seed=np.int64(seed))

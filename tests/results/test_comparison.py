@@ -5,25 +5,7 @@ import pytest
 from scipy import stats
 
 from pld_edu.results.comparison import Interval, compare, mean_interval, paired_difference
-from pld_edu.results.methods import Setting
-
-CE, KD1, KD4, PLD1, PLD4 = (
-    Setting("ce", None),
-    Setting("kd", 1.0),
-    Setting("kd", 4.0),
-    Setting("pld", 1.0),
-    Setting("pld", 4.0),
-)
-
-
-def rows_of(top1: dict[Setting, list[float]], held_out: dict[Setting, float]) -> list[dict]:
-    """One row a value; every seed of a setting has the same held-out accuracy."""
-    return [
-        {**setting._asdict(), "seed": seed, "top1": value, "held_out_top1": held_out[setting]}
-        for setting, values in top1.items()
-        for seed, value in enumerate(values)
-    ]
-
+from tests.support.rows import CE, KD1, KD4, PLD1, PLD4, make_rows
 
 TOP1 = {
     CE: [50.0, 52.0, 54.0],
@@ -53,7 +35,7 @@ def test_intervals_are_the_textbook_formula():
 
 
 def test_each_line_is_set_against_ce_and_against_kd_of_its_own_kind():
-    lines = {(line.setting, line.picked): line for line in compare(rows_of(TOP1, HELD_OUT))}
+    lines = {(line.setting, line.picked): line for line in compare(make_rows(TOP1, HELD_OUT))}
     # KD's pick is T = 4, PLD's is T = 1, whatever the test set says.
     assert list(lines) == [(CE, False), (KD1, False), (PLD1, False), (KD4, True), (PLD1, True)]
     for (setting, picked), line in lines.items():
@@ -72,37 +54,39 @@ def test_each_line_is_set_against_ce_and_against_kd_of_its_own_kind():
 
 
 def test_the_order_of_the_rows_does_not_matter():
-    rows = rows_of(TOP1, HELD_OUT)
+    rows = make_rows(TOP1, HELD_OUT)
     lines = {(line.setting, line.picked): line for line in compare(rows)}
     assert {(line.setting, line.picked): line for line in compare(rows[::-1])} == lines
 
 
 def test_between_equal_held_out_accuracies_the_lower_temperature_is_picked():
     tied = HELD_OUT | {KD1: 52.0}
-    for rows in (rows_of(TOP1, tied), rows_of(TOP1, tied)[::-1]):
+    for rows in (make_rows(TOP1, tied), make_rows(TOP1, tied)[::-1]):
         assert [x.setting for x in compare(rows) if x.picked and x.setting.method == "kd"] == [KD1]
 
 
 @pytest.mark.parametrize(
-    ("interval", "verdict"),
+    ("interval", "verdict", "text"),
     [
-        (Interval(1.0, 0.1, 1.9), "better"),
-        (Interval(-1.0, -1.9, -0.1), "worse"),
-        (Interval(1.0, -0.1, 2.1), "no difference seen"),
-        (Interval(0.0, 0.0, 0.0), "no difference seen"),
+        (Interval(1.0, 0.1, 1.9), "better", "+1.00 [+0.10, +1.90]"),
+        (Interval(-1.0, -1.9, -0.1), "worse", "-1.00 [-1.90, -0.10]"),
+        (Interval(1.0, -0.1, 2.1), "no difference seen", "+1.00 [-0.10, +2.10]"),
+        (Interval(0.0, 0.0, 0.0), "no difference seen", "+0.00 [+0.00, +0.00]"),
+        (Interval(1.0, math.nan, math.nan), "one seed: no verdict", "+1.00"),
     ],
 )
-def test_verdict(interval, verdict):
+def test_an_interval_in_words(interval, verdict, text):
     assert interval.verdict == verdict
+    assert f"{interval:+.2f}" == text
 
 
 def test_without_ce_or_kd_their_columns_stay_empty():
     only_pld = {setting: TOP1[setting] for setting in (PLD1, PLD4)}
-    assert all(x.to_ce is None and x.to_kd is None for x in compare(rows_of(only_pld, HELD_OUT)))
+    assert all(x.to_ce is None and x.to_kd is None for x in compare(make_rows(only_pld, HELD_OUT)))
 
 
 def test_rows_that_cannot_be_paired():
-    rows = rows_of(TOP1, HELD_OUT)
+    rows = make_rows(TOP1, HELD_OUT)
     with pytest.raises(ValueError, match=r"two rows are ce with seed 0"):
         compare([*rows, rows[0]])
     with pytest.raises(ValueError, match=r"same seeds .*: pld-t4 has \[0, 1\], ce has \[0, 1, 2\]"):
@@ -112,7 +96,7 @@ def test_rows_that_cannot_be_paired():
 
 
 def test_one_seed_gives_means_and_differences_but_no_verdict():
-    rows = [row for row in rows_of(TOP1, HELD_OUT) if row["seed"] == 0]
+    rows = [row for row in make_rows(TOP1, HELD_OUT) if row["seed"] == 0]
     lines = {line.setting: line for line in compare(rows) if not line.picked}
     assert lines[PLD1].top1.mean == 53.0
     assert lines[PLD1].to_ce.mean == 53.0 - 50.0

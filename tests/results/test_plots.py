@@ -4,34 +4,25 @@ import pytest
 from scipy import stats
 
 from pld_edu.results import plots
-from pld_edu.results.methods import Setting
 from pld_edu.results.metrics import reliability
+from tests.support.rows import CE, KD1, KD4, PLD1, PLD4, make_rows
 
-SETTINGS = [("ce", None), ("kd", 1.0), ("kd", 4.0), ("pld", 1.0), ("pld", 4.0)]
-HELD_OUT = [50.0, 51.0, 49.0, 50.0, 53.0]
+SETTINGS = [CE, KD1, KD4, PLD1, PLD4]
+HELD_OUT = dict(zip(SETTINGS, [50.0, 51.0, 49.0, 50.0, 53.0], strict=True))
 TOP1 = np.random.default_rng(0).normal(55, 2, size=(5, 4))
-ROWS = [
-    {"method": method, "temperature": temperature, "seed": seed}
-    | {"top1": TOP1[place, seed], "held_out_top1": HELD_OUT[place]}
-    for place, (method, temperature) in enumerate(SETTINGS)
-    for seed in range(4)
-]
+ROWS = make_rows(dict(zip(SETTINGS, TOP1, strict=True)), HELD_OUT)
 EPOCHS = [
     {"epoch": e, "train_top1": 50.0 + e, "held_out_top1": 45.0 + e, "mean_label_weight": 0.1 * e}
     | {"share_above_99": 0.01 * e, "cosine_to_ce": 0.5 + 0.1 * e}
     for e in range(1, 5)
 ]
 CURVES = [
-    {"method": method, "temperature": temperature, "seed": seed, "epoch": epoch}
-    | {"held_out_top1": 10.0 * epoch + seed + place, "train_loss": 5.0 - epoch}
-    for place, (method, temperature) in enumerate(SETTINGS)
+    {**setting._asdict(), "seed": seed, "epoch": epoch}
+    | {"held_out_top1": 10.0 * epoch + seed + place}
+    for place, setting in enumerate(SETTINGS)
     for seed in range(3)
     for epoch in (1, 2)
 ]
-WEIGHTS = {
-    1.0: np.random.default_rng(1).dirichlet(np.ones(6), size=50),
-    4.0: np.full((9, 6), 1 / 6),
-}
 
 
 def figures():
@@ -40,7 +31,6 @@ def figures():
         plots.temperature_curve(ROWS),
         plots.teacher_saturation(EPOCHS),
         plots.learning_curves(CURVES),
-        plots.weights_by_rank(WEIGHTS),
     ]
 
 
@@ -91,7 +81,7 @@ def test_temperature_curve_shows_test_and_held_out_means():
 
 def test_temperature_curve_of_a_run_without_one_setting():
     """As where a student diverged."""
-    rows = [row for row in ROWS if (row["method"], row["temperature"]) != ("pld", 1.0)]
+    rows = [row for row in ROWS if (row["method"], row["temperature"]) != PLD1]
     assert len(rows) < len(ROWS)
     (axes,) = plots.temperature_curve(rows).axes
     drawn = [list(line.get_xdata()) for line in axes.get_lines()[:6]]
@@ -120,21 +110,15 @@ def test_learning_curves_show_means_over_seeds_and_ce_in_every_panel():
         assert np.diff(heights).min() > 0.05, "names must not cover each other"
 
 
-def test_learning_curves_of_another_key():
-    first = plots.learning_curves(CURVES, "train_loss").axes[0]
-    assert list(first.get_lines()[0].get_ydata()) == [4.0, 3.0]
-    assert first.get_ylabel() == "train loss"
-
-
 def test_reliability_diagrams_show_accuracies_and_the_error():
     generator = np.random.default_rng(3)
     found = {
-        Setting(*setting): reliability(
+        setting: reliability(
             generator.normal(0, 2, size=(200, 4)), generator.integers(4, size=200), bins=10
         )
         for setting in SETTINGS
     }
-    panels = plots.reliability_diagrams({**found, "teacher": found[Setting("ce", None)]}).axes
+    panels = plots.reliability_diagrams({**found, "teacher": found[CE]}).axes
     assert [axes.get_visible() for axes in panels] == [True] * 6 + [False] * 4
     assert panels[5].get_title().startswith("teacher: ")
     for axes, (setting, bins) in zip(panels[:5], found.items(), strict=True):
@@ -142,21 +126,3 @@ def test_reliability_diagrams_show_accuracies_and_the_error():
         np.testing.assert_array_equal(heights, np.where(bins.samples, bins.accuracy, 0))
         assert axes.get_title().endswith(f": {100 * bins.expected_error:.1f}")
         assert axes.get_title().startswith(setting.method.upper())
-
-
-def test_weights_by_rank_show_the_median():
-    (axes,) = plots.weights_by_rank(WEIGHTS).axes
-    assert axes.get_xscale() == axes.get_yscale() == "log"
-    first, second = axes.get_lines()
-    np.testing.assert_array_equal(first.get_xdata(), [1, 2, 3, 4, 5, 6])
-    np.testing.assert_allclose(first.get_ydata(), np.median(WEIGHTS[1.0], axis=0))
-    np.testing.assert_allclose(second.get_ydata(), [1 / 6] * 6)
-    assert first.get_linestyle() != second.get_linestyle()
-
-
-def test_colours_are_those_of_okabe_and_ito():
-    palette = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00"}
-    assert set(plots.COLOURS.values()) <= palette | {"#CC79A7"}
-    assert (
-        len(set(plots.COLOURS.values())) == len(plots.COLOURS) == len(set(plots.MARKERS.values()))
-    )

@@ -1,27 +1,25 @@
-from pld_edu.results.comparison import ComparisonRow, Interval
-from pld_edu.results.methods import Setting
-from pld_edu.results.tables import (
-    closeness,
-    comparison_table,
-    held_out_table,
-    report,
-    saturation_table,
-)
+import pytest
 
-CE = ComparisonRow(Setting("ce", None), False, Interval(50, 49, 51), None, None)
-KD = ComparisonRow(Setting("kd", 1.0), False, Interval(52, 51, 53), Interval(2, 0.5, 3.5), None)
-PLD = ComparisonRow(
-    Setting("pld", 1.0),
-    False,
-    Interval(51, 50, 52),
-    Interval(1, -0.5, 2.5),
-    Interval(-1, -1.5, -0.5),
+from pld_edu.results.comparison import ComparisonRow, Interval
+from pld_edu.results.tables import comparison_table, held_out_table, report, saturation_table
+from tests.support.rows import CE, KD1, KD4, PLD1, make_rows
+
+CE_ROW = ComparisonRow(CE, False, Interval(50, 49, 51), None, None)
+KD_ROW = ComparisonRow(KD1, False, Interval(52, 51, 53), Interval(2, 0.5, 3.5), None)
+PLD_ROW = ComparisonRow(
+    PLD1, False, Interval(51, 50, 52), Interval(1, -0.5, 2.5), Interval(-1, -1.5, -0.5)
 )
-KD_AT_4 = KD._replace(setting=Setting("kd", 4.0), picked=True)
+KD4_ROW = KD_ROW._replace(setting=KD4, picked=True)
+TEMPERATURES = [
+    {"temperature": 1.0, "mean_label_weight": 0.99, "share_above_99": 0.75, "cosine_to_ce": 0.999},
+    {"temperature": 8.0, "mean_label_weight": 0.25, "share_above_99": 0.0, "cosine_to_ce": 0.73},
+]
+TEACHER = {"name": "cnn", "parameters": 12970, "student_parameters": 1642, "top1": 98.6}
+TEACHER["temperatures"] = TEMPERATURES
 
 
 def test_a_line_for_each_setting_with_differences_and_verdicts():
-    lines = comparison_table([CE, KD, PLD, KD_AT_4]).splitlines()
+    lines = comparison_table([CE_ROW, KD_ROW, PLD_ROW, KD4_ROW]).splitlines()
     assert [" ".join(line.split()) for line in lines[2:]] == [
         "CE 50.00 [49.00, 51.00]",
         "KD 1 52.00 [51.00, 53.00] +2.00 [+0.50, +3.50] better",
@@ -34,15 +32,17 @@ def test_a_line_for_each_setting_with_differences_and_verdicts():
 
 
 def test_students_picked_at_temperature_1_are_noted_not_repeated():
-    table = comparison_table([CE, KD, PLD, KD._replace(picked=True), PLD._replace(picked=True)])
+    table = comparison_table(
+        [CE_ROW, KD_ROW, PLD_ROW, KD_ROW._replace(picked=True), PLD_ROW._replace(picked=True)]
+    )
     assert table.splitlines()[5:] == [
         "KD, PLD: held-out data picked T = 1, so the line above stands for both."
     ]
 
 
 def test_their_difference_to_a_kd_picked_elsewhere_is_told():
-    picked = PLD._replace(picked=True, to_kd=Interval(0.25, 0.1, 0.4))
-    table = comparison_table([CE, KD, PLD, KD_AT_4, picked])
+    picked = PLD_ROW._replace(picked=True, to_kd=Interval(0.25, 0.1, 0.4))
+    table = comparison_table([CE_ROW, KD_ROW, PLD_ROW, KD4_ROW, picked])
     assert table.splitlines()[6:] == [
         "PLD: held-out data picked T = 1, so the line above stands for both.",
         "PLD, T = 1 to KD at the T picked for KD: +0.25 [+0.10, +0.40] better",
@@ -64,12 +64,6 @@ def test_held_out_table_has_the_mean_over_the_seeds_of_every_setting():
     assert lengths == [17 + 3 * 9, 17 + 3 * 9, 17 + 9], "columns are aligned"
 
 
-TEMPERATURES = [
-    {"temperature": 1.0, "mean_label_weight": 0.99, "share_above_99": 0.75, "cosine_to_ce": 0.999},
-    {"temperature": 8.0, "mean_label_weight": 0.25, "share_above_99": 0.0, "cosine_to_ce": 0.73},
-]
-
-
 def test_saturation_table_has_a_line_for_each_temperature():
     lines = saturation_table(TEMPERATURES).splitlines()
     assert [line.split() for line in lines[1:]] == [
@@ -78,34 +72,32 @@ def test_saturation_table_has_a_line_for_each_temperature():
     ]
 
 
-def test_closeness_says_in_all_but_name_only_of_a_cosine_above_99():
-    assert "cross-entropy in all but name (cosine 0.9990)" in closeness(TEMPERATURES)
-    far = [TEMPERATURES[0] | {"cosine_to_ce": 0.9}, TEMPERATURES[1]]
-    assert "differ from cross-entropy (cosine 0.9000)" in closeness(far)
+@pytest.mark.parametrize(
+    ("cosine", "sentence"),
+    [
+        (0.999, "makes PLD cross-entropy in all but name (cosine 0.9990); at T = 8"),
+        (
+            0.9,
+            "makes PLD differ from cross-entropy (cosine 0.9000); at T = 8 the cosine is 0.73",
+        ),
+    ],
+)
+def test_report_says_in_all_but_name_only_of_a_cosine_above_99(cosine, sentence):
+    first, last = TEMPERATURES
+    teacher = TEACHER | {"temperatures": [first | {"cosine_to_ce": cosine}, last]}
+    assert sentence in report(make_rows({CE: [50.0]}, {CE: 50.0}), teacher)
 
 
 def test_report_names_teacher_student_seeds_and_fits_120_columns():
-    rows = [
-        {"student": "mlp32", "method": method, "temperature": temperature, "seed": seed}
-        | {"top1": 50.0 + seed**2 * (method == "kd") + seed, "held_out_top1": 50.0}
-        for method, temperature in (("ce", None), ("kd", 1.0))
-        for seed in range(3)
-    ]
-    teacher = {"name": "cnn", "parameters": 12970, "student_parameters": 1642, "top1": 98.6}
-    text = report(iter(rows), teacher | {"temperatures": TEMPERATURES})
+    rows = make_rows({CE: [50, 51, 52], KD1: [50, 52, 56]}, {CE: 50.0, KD1: 50.0})
+    text = report(iter(rows), TEACHER)
     assert "Teacher cnn: 12,970 parameters, Top-1 98.6%. Student mlp32: 1,642" in text
     assert "over 3 student seeds (initial weights and batch order), with one teacher" in text
     assert max(map(len, text.splitlines())) <= 120
 
 
 def test_a_report_of_one_seed_says_that_it_proves_nothing():
-    rows = [
-        {"student": "mlp32", "method": method, "temperature": temperature, "seed": 0}
-        | {"top1": top1, "held_out_top1": 50.0}
-        for method, temperature, top1 in (("ce", None, 50.0), ("kd", 1.0, 51.25))
-    ]
-    teacher = {"name": "cnn", "parameters": 12970, "student_parameters": 1642, "top1": 98.6}
-    text = report(rows, teacher | {"temperatures": TEMPERATURES})
+    text = report(make_rows({CE: [50.0], KD1: [51.25]}, {CE: 50.0, KD1: 50.0}), TEACHER)
     assert "One seed gives no interval and no verdict" in text
     (line,) = [line for line in text.splitlines() if line.split()[:2] == ["KD", "1"]]
     assert line.split() == ["KD", "1", "51.25", "+1.25", "one", "seed:", "no", "verdict"]
