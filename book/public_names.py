@@ -1,12 +1,14 @@
 """Every public name is in the API reference: the build warns of those that are not.
 
-Public is what a module's ``__all__`` names, or else what it defines without a leading underscore.
+Public is what a room's ``__all__`` names; in a room without one, what each of its files names or
+defines without a leading underscore.
 """
 
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -14,7 +16,7 @@ from sphinx.util import logging
 
 import pld_edu
 
-NOT_FOR_IMPORT = {"cli"}
+NOT_FOR_IMPORT = {"pld_edu.cli"}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -25,19 +27,27 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 def public_names() -> Iterator[str]:
     """``pld_edu.MODULE.NAME`` of everything that is meant to be imported."""
-    for module in sorted(found.name for found in iter_modules(pld_edu.__path__)):
-        if module in NOT_FOR_IMPORT or module.startswith("_"):
+    for module in public_modules(pld_edu):
+        if module.__name__ in NOT_FOR_IMPORT:
             continue
-        namespace = import_module(f"pld_edu.{module}")
-        own = (
-            name
-            for name, value in vars(namespace).items()
-            if not name.startswith("_")
-            and (inspect.isfunction(value) or inspect.isclass(value))
-            and value.__module__ == namespace.__name__
-        )
-        for name in getattr(namespace, "__all__", own):
-            yield f"pld_edu.{module}.{name}"
+        by_file = hasattr(module, "__path__") and not hasattr(module, "__all__")
+        for part in public_modules(module) if by_file else [module]:
+            own = (
+                name
+                for name, value in vars(part).items()
+                if not name.startswith("_")
+                and (inspect.isfunction(value) or inspect.isclass(value))
+                and value.__module__ == part.__name__
+            )
+            for name in getattr(part, "__all__", own):
+                yield f"{part.__name__}.{name}"
+
+
+def public_modules(package: ModuleType) -> Iterator[ModuleType]:
+    """The modules of a package, without those whose names begin with an underscore."""
+    for found in iter_modules(package.__path__):
+        if not found.name.startswith("_"):
+            yield import_module(f"{package.__name__}.{found.name}")
 
 
 def warn_of_missing(app: Sphinx, environment: BuildEnvironment) -> None:
