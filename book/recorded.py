@@ -12,8 +12,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from pld_edu.bench.figure import costs
-from pld_edu.bench.report import report
+from pld_edu.bench import report
 from pld_edu.results import plots
 from pld_edu.results.comparison import ComparisonRow, Interval, compare
 from pld_edu.results.methods import Setting
@@ -64,7 +63,7 @@ def benchmark(path: Path) -> str:
         f"{machine}: time of forward and backward in cross-entropies, and the most "
         "memory held at a time, for each loss and shape. The tables hold the same numbers."
     )
-    drawn = figure(f"bench-{path.stem}", costs(result["rows"]), caption)
+    drawn = figure(f"bench-{path.stem}", plots.costs(result["rows"]), caption)
     tables = f"````{{dropdown}} The tables\n```text\n{report(result)}\n```\n````"
     return f"**{machine}**\n\n{drawn}\n\n{tables}"
 

@@ -89,12 +89,61 @@ def _parser() -> argparse.ArgumentParser:
     command.add_arguments(check)
     check.set_defaults(command=lambda options, _: command.run(options))
 
-    from .bench import command as bench_command
-
-    bench = commands.add_parser("bench", help="what losses cost on this machine: time and memory")
-    bench_command.add_arguments(bench)
-    bench.set_defaults(command=bench_command.run)
+    bench = commands.add_parser(
+        "bench",
+        help="what losses cost on this machine: time and memory",
+        description="Time, forward and backward, and memory of cross-entropy, KD, DIST, DKD and "
+        "PLD: as published, as in pld_edu.losses, as in pld_edu.fast. A few minutes for all "
+        "shapes.",
+    )
+    bench.set_defaults(command=_bench)
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    bench.add_argument(
+        "--shapes",
+        nargs="+",
+        type=_shape,
+        metavar="ROWSxCLASSES",
+        help="default: 128x10 128x100 512x100 256x1000 1024x1000 64x21841 16x128256",
+    )
+    bench.add_argument("--rounds", type=int, default=9, help="medians are over so many (9)")
+    bench.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU (1)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    bench.add_argument("--figure", type=Path, metavar="FILE", help="draw times and memory")
     return parser
+
+
+def _shape(text: str) -> tuple[int, int]:
+    """``128x100`` as (128, 100)."""
+    rows, _, classes = text.partition("x")
+    if not (rows.isdecimal() and classes.isdecimal() and int(rows) > 0 and int(classes) > 1):
+        raise argparse.ArgumentTypeError(
+            f"a shape is ROWSxCLASSES, at least 1x2, like 128x100; got {text!r}"
+        )
+    return int(rows), int(classes)
+
+
+def _bench(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from . import bench
+    from ._files import write_json
+    from .results.plots import costs
+
+    for path in (options.json, options.figure):
+        if path and not path.parent.is_dir():
+            parser.error(f"there is no folder {path.parent} for {path.name}; make it first")
+    shapes = options.shapes or bench.SHAPES
+    try:
+        result = bench.run(shapes, options.rounds, options.device, options.threads)
+    except ValueError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        print("\nInterrupted: nothing was written.", file=sys.stderr)
+        return 130
+    print(bench.report(result))
+    if options.json:
+        write_json(options.json, result)
+    if options.figure:
+        costs(result["rows"]).savefig(options.figure)
+    return 0
 
 
 def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

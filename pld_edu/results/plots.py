@@ -13,6 +13,7 @@ from .metrics import Reliability
 with needs_extra("distill"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
 
 def comparison(rows: Iterable[Mapping[str, Any]]) -> Figure:
@@ -148,6 +149,58 @@ def reliability_diagrams(found: Mapping[Setting | str, Reliability]) -> Figure:
         axes.set_title(f"{title}: {100 * bins.expected_error:.1f}", fontsize=9)
     figure.supxlabel("confidence", fontsize=10)
     figure.supylabel("accuracy", fontsize=10)
+    return figure
+
+
+# Of the losses that `pld_edu.bench` measures: dotted lines are computed in float64.
+COST_STYLES = {
+    "cross-entropy": ("#000000", "s", "-"),
+    "KD, plain float32": ("#D55E00", "o", "-"),
+    "KD": ("#D55E00", "o", ":"),
+    "DIST": ("#009E73", "^", ":"),
+    "DKD": ("#CC79A7", "v", ":"),
+    "listing": ("#E69F00", "X", "-"),
+    "losses": ("#56B4E9", "P", "--"),
+    "fast": ("#0072B2", "D", "-"),
+    "fast, cached targets": ("#0072B2", "d", "--"),
+}
+
+
+def costs(rows: Iterable[Mapping[str, Any]]) -> Figure:
+    """Time, as a multiple of cross-entropy's, and peak memory of every loss at every shape.
+
+    Parameters
+    ----------
+    rows : iterable of mappings
+        The `rows` that `pld_edu.bench.run` gives; those of the group "losses" are drawn.
+
+    Returns
+    -------
+    Figure
+        Two panels with logarithmic axes; the legend stands beside the right one.
+    """
+    rows = [row for row in rows if row["group"] == "losses"]
+    figure, ((left, right),) = _canvas(1, 2, size=(9.0, 4.0))
+    titles = {
+        "in_cross_entropies": "time, forward + backward, in cross-entropies",
+        "memory": "most memory at a time, in float32 of [B, C]",
+    }
+    for axes, (key, title) in zip((left, right), titles.items(), strict=True):
+        for name in dict.fromkeys(row["name"] for row in rows):
+            colour, marker, line = COST_STYLES[name]
+            costs_of = {"{}x{}".format(*r["shape"]): r[key] for r in rows if r["name"] == name}
+            style = {"color": colour, "marker": marker, "ls": line, "ms": 6, "label": name}
+            axes.plot(list(costs_of), list(costs_of.values()), **style)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        for label in axes.get_xticklabels():
+            label.set(rotation=35, ha="right")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("rows x classes")
+        axes.grid(axis="y", color="0.9")
+    right.legend(frameon=False, bbox_to_anchor=(1.0, 1.0), loc="upper left", fontsize=9)
     return figure
 
 

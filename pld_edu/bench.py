@@ -1,0 +1,285 @@
+"""What losses cost: time and memory of a forward and backward pass, measured side by side.
+
+`run` measures `LOSSES` at several shapes, and a training step with some of them; `report` puts the
+result into tables. `compare` measures other candidates beside them, such as notebook 12's.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+from tqdm import tqdm
+
+from . import fast, losses
+from .distill.models import build
+from .results.records import provenance
+
+SHAPES = ((128, 10), (128, 100), (512, 100), (256, 1000), (1024, 1000), (64, 21841), (16, 128256))
+TEMPERATURE = 4.0
+SAMPLE_SECONDS = 0.02
+STEP: dict[str, Any] = {"student": "resnet8", "teacher": "resnet20", "batch": 128, "classes": 100}
+STEP_LOSSES = ("cross-entropy", "listing", "losses", "fast", "fast, cached targets")
+TABLES = {
+    "milliseconds": "Milliseconds, forward and backward",
+    "in_cross_entropies": "The same, divided by cross-entropy's",
+    "in_listings": "The same, divided by that of the paper's listing",
+    "memory": "Most memory held at a time, without the inputs, in float32 arrays of [B, C]",
+    "gigabytes_per_second": "GB/s, if only the 12 bytes per logit are moved that have to be",
+}
+NOTE = (
+    "Teacher and student are float32. KD, DIST, DKD and losses are those of pld_edu.losses, which "
+    "compute in float64; plain KD is F.kl_div as people write it. With one CPU thread, times are "
+    "processor time."
+)
+
+Shape = tuple[int, int]  # rows, classes
+Loss = Callable[[Tensor], Tensor]
+# From teacher and labels to a loss of the student: what depends on the teacher alone may be
+# computed once, before the clock runs. Instead of the loss, its gradient may be returned.
+Candidate = Callable[[Tensor, Tensor], Loss]
+
+
+def random_batch(shape: Shape, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    """Student [B, C] with std 1, to be differentiated; teacher [B, C] with std 3; labels [B]."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(shape, generator=generator) * std for std in (1.0, 3.0))
+    labels = torch.randint(shape[1], shape[:1], generator=generator)
+    return student.to(device).requires_grad_(), teacher.to(device), labels.to(device)
+
+
+def paper_listing(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """PLD as in the paper's listing (App. C): ``sum_k alpha_k (log sum_{l>=k} exp(s_l) - s_k)``."""
+    rows, classes = teacher.shape
+    # Ascending and with the label last, so that a running sum is the sum over l >= k.
+    order = teacher.argsort(dim=1)
+    others = order[order != labels[:, None]].view(rows, classes - 1)
+    order = torch.cat([others, labels[:, None]], dim=1)
+    s, t = student.gather(1, order), teacher.gather(1, order)
+    return ((s.logcumsumexp(1) - s) * (t / TEMPERATURE).softmax(1)).sum(1).mean()
+
+
+def plain_kd(student: Tensor, teacher: Tensor) -> Tensor:
+    """KD as most people write it, in the dtype of the logits: ``tau^2 KL(p || q)``."""
+    log_q, p = (student / TEMPERATURE).log_softmax(1), (teacher / TEMPERATURE).softmax(1)
+    return F.kl_div(log_q, p, reduction="batchmean") * TEMPERATURE**2
+
+
+LOSSES: dict[str, Candidate] = {
+    "cross-entropy": lambda t, y: lambda s: F.cross_entropy(s, y),
+    "KD, plain float32": lambda t, y: lambda s: plain_kd(s, t),
+    "KD": lambda t, y: lambda s: losses.kd_loss(s, t, temperature=TEMPERATURE),
+    "DIST": lambda t, y: lambda s: losses.dist_loss(s, t, temperature=TEMPERATURE),
+    "DKD": lambda t, y: lambda s: losses.dkd_loss(s, t, y, temperature=TEMPERATURE),
+    "listing": lambda t, y: lambda s: paper_listing(s, t, y),
+    "losses": lambda t, y: lambda s: losses.pld_loss(s, t, y, temperature=TEMPERATURE),
+    "fast": lambda t, y: lambda s: fast.pld_loss(s, t, y, temperature=TEMPERATURE),
+    "fast, cached targets": lambda t, y: partial(
+        fast.pld_loss_from_targets,
+        targets=fast.TeacherTargets.compute(t, y, temperature=TEMPERATURE),
+    ),
+}
+
+
+def run(
+    shapes: Sequence[Shape] = SHAPES, rounds: int = 9, device: str = "cpu", threads: int = 1
+) -> dict[str, Any]:
+    """Measure `LOSSES` at each shape, and a training step.
+
+    Returns
+    -------
+    dict
+        `rows` of `compare`, `training_step`, and what they were measured with: `device`,
+        `processor`, `threads`, `rounds`, `made_with`.
+
+    Raises
+    ------
+    ValueError
+        CUDA where there is none; fewer than one round or thread.
+    """
+    if rounds < 1 or threads < 1:
+        raise ValueError(f"rounds and threads must be at least 1, got {rounds} and {threads}")
+    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
+        raise ValueError(f'device must be "cpu", or "cuda" where there is a GPU, got {device!r}')
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    found = [compare(shape, LOSSES, rounds, device, threads) for shape in shapes]
+    return {
+        "device": device,
+        "processor": gpu or torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "rounds": rounds,
+        "made_with": provenance(),
+        "rows": [row for rows in found for row in rows],
+        "training_step": training_step(rounds, device, threads),
+    }
+
+
+def compare(
+    shape: Shape, candidates: Mapping[str, Candidate], rounds: int, device: str, threads: int
+) -> list[dict[str, Any]]:
+    """Measure candidates, among them cross-entropy and listing.
+
+    Returns
+    -------
+    list of dict
+        For each candidate `group` ("losses" for those of `LOSSES`), `shape`, `name`; the medians
+        `milliseconds` and, of ratios within a round, `in_cross_entropies` and `in_listings`;
+        `memory` (peak, in float32 arrays of [B, C]); `gigabytes_per_second`.
+    """
+    student, teacher, labels = random_batch(shape, device)
+    chosen = {name: prepare(teacher, labels) for name, prepare in candidates.items()}
+    calls = {name: partial(_gradient, loss, student) for name, loss in chosen.items()}
+    seconds = interleave(calls, rounds, device, threads, f"{shape[0]}x{shape[1]}")
+    rows = []
+    for name, values in seconds.items():
+        found = {"milliseconds": 1000 * median(values)}
+        for key, unit in (("in_cross_entropies", "cross-entropy"), ("in_listings", "listing")):
+            found[key] = median(a / b for a, b in zip(values, seconds[unit], strict=True))
+        found["memory"] = peak_memory(chosen[name], student) / (4 * student.numel())
+        # float32: student and teacher are read, the gradient is written
+        found["gigabytes_per_second"] = 12 * student.numel() / median(values) / 1e9
+        group = "losses" if name in LOSSES else "others"
+        digits = {key: float(f"{value:.4g}") for key, value in found.items()}
+        rows.append({"group": group, "shape": list(shape), "name": name, **digits})
+    return rows
+
+
+def training_step(rounds: int, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
+    """`STEP`, and its milliseconds with each of `STEP_LOSSES`: whole, the loss alone, the teacher.
+
+    A step is forward pass, loss, backward pass and SGD; the teacher's forward pass, which stored
+    logits or targets make unnecessary, is not in it.
+    """
+    teacher, student = (build(STEP[who], seed=0).to(device) for who in ("teacher", "student"))
+    optimiser = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    images = torch.randn(STEP["batch"], 3, 32, 32, device=device)
+    labels = torch.randint(STEP["classes"], (STEP["batch"],), device=device)
+    teach = torch.no_grad()(partial(teacher.eval(), images))
+    teacher_logits, logits = teach(), student(images).detach().requires_grad_()
+
+    def step(loss: Loss) -> None:
+        optimiser.zero_grad()
+        loss(student(images)).backward()
+        optimiser.step()
+
+    calls = {("teacher", "forward"): teach}
+    for name in STEP_LOSSES:
+        loss = LOSSES[name](teacher_logits, labels)
+        calls["step", name] = partial(step, loss)
+        calls["loss", name] = partial(_gradient, loss, logits)
+    seconds = interleave(calls, rounds, device, threads, "training step")
+    milliseconds = {key: round(1000 * median(values), 4) for key, values in seconds.items()}
+    return {
+        **STEP,
+        "step": {name: milliseconds["step", name] for name in STEP_LOSSES},
+        "loss_alone": {name: milliseconds["loss", name] for name in STEP_LOSSES},
+        "teacher_forward": milliseconds["teacher", "forward"],
+    }
+
+
+def interleave(
+    calls: Mapping[Any, Callable[[], object]], rounds: int, device: str, threads: int, title: str
+) -> dict[Any, list[float]]:
+    """Seconds of each call, a sample of 20 ms or more in every round.
+
+    Each round starts with another call. A machine that slows down for a while then slows down all
+    of them, and ratios within a round hold.
+    """
+    # With nvcc but no GPU, the import would warn that the GPU is missing.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer, timer
+
+    # Processor time leaves other programs out, but would add up several threads.
+    clock = time.process_time if device == "cpu" and threads == 1 else timer
+    names = list(calls)
+    seconds: dict[Any, list[float]] = {name: [] for name in names}
+    for turn in tqdm(range(rounds), title, disable=None):  # no bar if stderr is a file
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            call = Timer("call()", timer=clock, globals={"call": calls[name]}, num_threads=threads)
+            # Before it measures, it makes calls that do not count, to see how long one takes. They
+            # bear what the previous candidate left: caches full of its data, memory to give back.
+            seconds[name].append(call.blocked_autorange(min_run_time=SAMPLE_SECONDS).mean)
+    return seconds
+
+
+def peak_memory(loss: Loss, student: Tensor) -> int:
+    """Most bytes that one forward and backward pass holds at a time, without its inputs.
+
+    On the CPU an upper bound: the peaks of PyTorch's tensors and of NumPy's arrays are added, in
+    the forward and in the backward half, and need not coincide there.
+    """
+    _gradient(loss, student)  # the first call allocates what later ones find
+    if student.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        _gradient(loss, student)
+        return torch.cuda.max_memory_allocated() - before
+    value, forward, held = _allocations(partial(loss, student))
+    _, backward, _ = _allocations(partial(_backward, value, student))
+    return max(forward, held + backward)
+
+
+def _allocations(call: Callable[[], Tensor]) -> tuple[Tensor, int, int]:
+    """The result of a call, the most bytes that were held during it, and those held after it."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler writes to stderr
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        tracemalloc.start()  # NumPy reports its allocations to it, PyTorch doesn't
+        result = call()
+        arrays, most_arrays = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        record.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = [(e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]"]
+    tensors = list(accumulate((change for _, change in sorted(changes)), initial=0))
+    return result, max(tensors) + most_arrays, tensors[-1] + arrays
+
+
+def _gradient(loss: Loss, student: Tensor) -> Tensor:
+    return _backward(loss(student), student)
+
+
+def _backward(value: Tensor, student: Tensor) -> Tensor:
+    return torch.autograd.grad(value, student)[0] if value.requires_grad else value
+
+
+def report(result: Mapping[str, Any]) -> str:
+    """The result of `run` as tables, one line per loss and one column per shape."""
+    head = "{device} ({processor}), threads: {threads}, rounds: {rounds}".format(**result)
+    tables = [f"{title}\n{table(result['rows'], key)}" for key, title in TABLES.items()]
+    step = result["training_step"]
+    lines = [
+        "A training step: {student}, batch {batch}, {classes} classes, milliseconds "
+        "(the teacher {teacher} forward: {teacher_forward:.3g})".format(**step),
+        f"{'':22}{'whole step':>11}{'loss alone':>11}",
+    ]
+    for name, whole in step["step"].items():
+        lines.append(f"{name:22}{whole:11.4g}{step['loss_alone'][name]:11.3g}")
+    return "\n\n".join([head, NOTE, *tables, "\n".join(lines)])
+
+
+def table(rows: Iterable[Mapping[str, Any]], key: str) -> str:
+    """One number of each loss at each shape."""
+    rows = [row for row in rows if row["group"] == "losses"]
+    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
+    values = {(row["name"], tuple(row["shape"])): row[key] for row in rows}
+    lines = [" " * 22 + "".join(f"{f'{b}x{c}':>11}" for b, c in shapes)]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        cells = (values[name, shape] for shape in shapes)
+        numbers = (f"{v:.0f}" if v >= 100 else f"{v:.3g}" for v in cells)
+        lines.append(f"{name:22}" + "".join(f"{number:>11}" for number in numbers))
+    return "\n".join(lines)
