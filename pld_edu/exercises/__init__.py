@@ -1,11 +1,73 @@
 """Checks for the exercises of the course: which mistake was made, not only that there is one.
 
 In a notebook: ``from pld_edu.exercises import check``, then
-``check("01.2 chain of choices", my_function)``. The mechanism is in `registry`, `kinds`, `parts`
-and `calling`; a file named after a notebook holds its exercises.
+``check("01.3 chain of choices", my_function)``. The two kinds of exercises are in `kinds`; a file
+named after a notebook holds its exercises.
 """
 
+from importlib import import_module
+from typing import Any
+
 from .calling import NotYet
-from .registry import NOTEBOOKS, check, exercises
+from .kinds import Exercise
 
 __all__ = ["NOTEBOOKS", "NotYet", "check", "exercises"]
+
+NOTEBOOKS = {
+    "01": "choice_models",
+    "02": "likelihood",
+    "03": "pld_from_scratch",
+    "04": "convexity",
+    "05": "reductions",
+    "06": "numpy_to_pytorch",
+    "07": "kd_dist_pld",
+    "11": "check_your_own",
+}
+
+
+def exercises(notebook: str) -> tuple[Exercise, ...]:
+    """The exercises of a notebook, in order.
+
+    Parameters
+    ----------
+    notebook : str
+        Its two digits, such as "03".
+
+    Raises
+    ------
+    ValueError
+        There is no such notebook.
+    """
+    if notebook not in NOTEBOOKS:
+        raise ValueError(f"exercises exist for notebooks {', '.join(NOTEBOOKS)}, got {notebook!r}")
+    return tuple(import_module(f"{__package__}.{NOTEBOOKS[notebook]}").EXERCISES)
+
+
+def check(title: str, *answer: Any) -> None:
+    """Print one line if the answer is right; otherwise say which mistake was made.
+
+    Parameters
+    ----------
+    title : str
+        Number and name of the exercise, such as "01.3 chain of choices"; the number suffices.
+    *answer
+        What the exercise asks for: a number, an option, a function, or several of these.
+
+    Raises
+    ------
+    NotYet
+        The answer is not right; its message names the mistake, with a hint.
+    ValueError
+        There is no such exercise.
+    """
+    number = title.split(maxsplit=1)[0] if title.split() else ""
+    known = exercises(number.split(".")[0])
+    exercise = next((e for e in known if number == e.number and title in (number, e.title)), None)
+    if exercise is None:
+        titles = ", ".join(repr(e.title) for e in known)
+        raise ValueError(f"there is no exercise {title!r}; those of this notebook are {titles}")
+    try:
+        praise = exercise.check(answer[0] if len(answer) == 1 else answer)
+    except NotYet as reason:
+        raise NotYet(f"Not yet: {exercise.title}\n{reason}", reason.mistake) from None
+    print(f"Right: {praise}")

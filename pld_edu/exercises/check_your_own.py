@@ -3,75 +3,50 @@
 The suspects are those of the notebook, so that a wrong guess can be answered with its numbers.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from pld_edu.check import Case, cases
+from pld_edu.check import VECTORS, Case, cases
+from pld_edu.check.engine import Mistake, as_array
 from pld_edu.check.findings import BY_NAME
-from pld_edu.check.recipes import Recipe, loss
 
-from .calling import NotYet, as_array
-from .json_judge import JUDGE_NUMBERS
-from .kinds import AnswerExercise, JudgedExercise, LossExercise, Mistake
+from .calling import NotYet
+from .kinds import Code, Values, wrong
+from .numpy_to_pytorch import wrong_torch_pld
+from .pld_losses import as_case, passes_check_loss, wrong_pld
 
-READ_A_REPORT = AnswerExercise(
-    title="11.1 read a report",
-    level="warm-up",
-    minutes=5,
-    right=4,
-    hint="the line number is a whole number from 1 to 7.",
-    then="one letter: the weights are the teacher's, softmax(t / temperature). This student says "
+LINES = {
+    1: "The label's key is infinity, which puts the label first: as it should be.",
+    2: "The sort finds the ranking, favourite first, and keeps ties in order: right.",
+    3: "Both rows are brought into the order of the ranking: as it should be.",
+    5: "A running logsumexp from the end is the tail of each rank: right.",
+    6: "Weights times tails minus logits, summed over the ranks: as it should be.",
+    7: "PLD is the mean over the batch: right.",
+}
+READ_A_REPORT = Values(
+    heading="11.1 read a report · warm-up · 5 minutes",
+    right={"line": 4},
+    rtol=0.0,
+    hint="The line number is a whole number from 1 to 7.",
+    praise="One letter: the weights are the teacher's, softmax(t / temperature). This student says "
     "for itself which choices matter.",
-    mistakes=(
-        Mistake(
-            "line-1",
-            1,
-            "the label's key is infinity, which puts the label first: as it should be.",
-            "The report does not complain about the ranking.",
-        ),
-        Mistake(
-            "line-2",
-            2,
-            "the sort finds the ranking, favourite first, and keeps ties in order: right.",
-            "The report does not complain about the ranking.",
-        ),
-        Mistake(
-            "line-3",
-            3,
-            "both rows are brought into the order of the ranking: as it should be.",
-            "Whose softmax does the report speak of, and in which line is it taken?",
-        ),
-        Mistake(
-            "line-5",
-            5,
-            "a running logsumexp from the end is the tail of each rank: right.",
-            "The report speaks of the weights.",
-        ),
-        Mistake(
-            "line-6",
-            6,
-            "weights times tails minus logits, summed over the ranks: as it should be.",
-            "The report speaks of where the weights come from.",
-        ),
-        Mistake(
-            "line-7",
-            7,
-            "PLD is the mean over the batch: right.",
-            "The report speaks of the weights.",
-        ),
+    mistakes=tuple(
+        wrong(f"line-{line}", line)(
+            why, "The report speaks of the weights: whose softmax, and where is it taken?"
+        )
+        for line, why in LINES.items()
     ),
 )
 
 SUSPECTS = {
-    "A": Recipe(tail="earlier"),
-    "B": Recipe(gather="inverse"),
-    "C": Recipe(weights_order="class"),
+    "A": ("prefix-sums", wrong_pld(tail="earlier")[0]),
+    "B": ("inverse-permutation", wrong_pld(gather="inverse")[0]),
+    "C": ("weights-not-permuted", wrong_pld(weights_order="class")[0]),
 }
-GUILTY = {"A": "prefix-sums", "B": "inverse-permutation", "C": "weights-not-permuted"}
 OPTIONS = (
     "tail-ascending",
     "prefix-sums",
@@ -80,162 +55,161 @@ OPTIONS = (
     "weights-not-permuted",
     "weights-sorted",
 )
+LOOK_AT = {
+    "A": "Over which ranks does np.logaddexp.accumulate(s) run at rank k?",
+    "B": "What does argsort of an argsort hold: classes or ranks?",
+    "C": "Its student is in rank order when it is multiplied. In which order is its teacher?",
+}
 
 
-def _one_wrong(letter: str, name: str) -> dict[str, str]:
-    return GUILTY | {letter: name}
+def _not_guilty(letter: str, name: str) -> Mistake:
+    """A wrong name for a suspect, answered with what both print on one case."""
+    case = next(c for c in cases() if c.id == "label-is-bottom")
+    inputs = case.student_logits, case.teacher_logits, case.labels
+    accused = wrong_pld(**BY_NAME[name].variants[0])[0]
+    return wrong(f"{letter}-is-not-{name}", {letter: name})(
+        f"On the case {case.id} suspect {letter} prints {SUSPECTS[letter][1](*inputs):.6f}, and "
+        f"{name} would print {accused(*inputs):.6f}.",
+        LOOK_AT[letter],
+    )
 
 
-SUSPECT_MISTAKES = (
-    Mistake(
-        "A-is-not-tail-ascending",
-        _one_wrong("A", "tail-ascending"),
-        "suspect A ranks the classes as it should; it is a sum that runs the wrong way.",
-        "Over which ranks does np.logaddexp.accumulate(s) run at rank k?",
-    ),
-    Mistake(
-        "B-is-not-order-by-student",
-        _one_wrong("B", "order-by-student"),
-        "suspect B never looks at the student when it sorts.",
-        "What does argsort of an argsort hold: classes or ranks?",
-    ),
-    Mistake(
-        "C-is-not-weights-sorted",
-        _one_wrong("C", "weights-sorted"),
-        "suspect C sorts nothing but the ranking.",
-        "Its student is in rank order when it is multiplied. In which order is its teacher?",
+SUSPECTS_NAMED = Values(
+    heading="11.2 three suspects · core · 10 minutes",
+    right={letter: name for letter, (name, _) in SUSPECTS.items()},
+    options=OPTIONS,
+    hint="Read it line by line against the formula.",
+    praise="All three named. The cell below asks the checker for its opinion.",
+    mistakes=tuple(
+        _not_guilty(letter, name)
+        for letter, (guilty, _) in SUSPECTS.items()
+        for name in OPTIONS
+        if name != guilty
     ),
 )
 
-
-def _prints(recipe: Recipe, case: Case) -> float:
-    return float(loss(recipe, case).real)
-
-
-def _judge_suspects(answer: Any) -> str | None:
-    """Whether the three names are right; a wrong one is answered with numbers."""
-    if not isinstance(answer, Mapping) or set(answer) != set(GUILTY):
-        return 'Hand in a dictionary {"A": ..., "B": ..., "C": ...}.'
-    for letter, name in answer.items():
-        if name is ...:
-            raise NotYet(f"  Suspect {letter} is not named yet.")
-        if name not in OPTIONS:
-            return f"Suspect {letter}: choose from {', '.join(OPTIONS)}; got {name!r}."
-    for letter, guilty in GUILTY.items():
-        named = answer[letter]
-        if named == guilty:
-            continue
-        confused = f"{letter}-is-not-{named}"
-        if confused in [m.name for m in SUSPECT_MISTAKES]:
-            return confused
-        known = next(BY_NAME[named].recipes(Recipe()))
-        case = next(c for c in cases() if c.id == "label-is-bottom")
-        return (
-            f"Suspect {letter} is not {named}: on the case {case.id} it prints "
-            f"{_prints(SUSPECTS[letter], case):.6f}, and {named} would print "
-            f"{_prints(known, case):.6f}. Read {letter} line by line against the formula."
-        )
-    return None
-
-
-SUSPECTS_NAMED = JudgedExercise(
-    title="11.2 three suspects",
-    level="core",
-    minutes=10,
-    verdict=_judge_suspects,
-    mistakes=SUSPECT_MISTAKES,
-    then="all three named. The cell below asks the checker for its opinion.",
-)
-
-TorchLoss = Callable[..., torch.Tensor]
-
-
-def _torch_pld(
-    *, squared: bool = False, frozen_tails: bool = False, detached: bool = True
-) -> TorchLoss:
-    """The loss of the notebook's exercise, with some of its three faults left in."""
-
-    def pld(
-        student_logits: torch.Tensor,
-        teacher_logits: torch.Tensor,
-        labels: torch.Tensor,
-        temperature: float = 1.0,
-    ) -> torch.Tensor:
-        teacher = teacher_logits.detach() if detached else teacher_logits
-        keys = teacher.scatter(1, labels[:, None], torch.inf)
-        order = keys.argsort(dim=1, descending=True, stable=True)
-        s, t = student_logits.gather(1, order), teacher.gather(1, order)
-        alpha = torch.softmax(t / temperature, dim=1)
-        tails = s.flip(1).logcumsumexp(1).flip(1)
-        if frozen_tails:
-            tails = tails.detach()
-        value = (alpha * (tails - s)).sum(1).mean()
-        return temperature**2 * value if squared else value
-
-    return pld
-
-
-def _no_grad(*arguments: Any, temperature: float = 1.0) -> torch.Tensor:
-    with torch.no_grad():
-        return _torch_pld()(*arguments, temperature=temperature)
-
-
-MEND_IT = LossExercise(
-    title="11.3 three faults in seven lines",
-    level="core",
-    minutes=12,
-    framework="torch",
-    strict=("teacher-not-detached",),
-    then="One fault changed values, one gradients, one somebody else's gradients.",
+MEND_IT = Code(
+    heading="11.3 three faults in seven lines · core · 12 minutes",
+    test=passes_check_loss("torch", convert=torch.as_tensor, strict="teacher-not-detached"),
+    praise="The checker finds no mistake. One fault changed values, one gradients, one somebody "
+    "else's gradients.",
     mistakes=(
-        Mistake(
+        wrong(
             "temperature-squared + gradient-wrong + teacher-not-detached",
-            _torch_pld(squared=True, frozen_tails=True, detached=False),
-            hint="Nothing is mended yet. Start with the value.",
-        ),
-        Mistake(
+            wrong_torch_pld(squared=True, frozen_tails=True, detached=False),
+        )("", "Nothing is mended yet. Start with the value."),
+        wrong(
             "gradient-wrong + teacher-not-detached",
-            _torch_pld(frozen_tails=True, detached=False),
-            hint="The values are right now. What does a detach() do to the tails' part of the "
-            "gradient?",
+            wrong_torch_pld(frozen_tails=True, detached=False),
+        )("", "The values are right now. What does detach() do to the gradient of the tails?"),
+        wrong("gradient-wrong", wrong_torch_pld(frozen_tails=True))(
+            "", "A detach() belongs to the teacher; who else is detached?"
         ),
-        Mistake(
-            "gradient-wrong",
-            _torch_pld(frozen_tails=True),
-            hint="A detach() belongs to the teacher; who else is detached?",
+        wrong("teacher-not-detached", wrong_torch_pld(detached=False))(
+            "", "Detach the teacher's logits in the first line."
         ),
-        Mistake(
-            "teacher-not-detached",
-            _torch_pld(detached=False),
-            hint="Detach the teacher's logits in the first line.",
+        wrong("temperature-squared", wrong_torch_pld(squared=True))(
+            "", "The factor comes from KD, where it keeps gradients of equal size."
         ),
-        Mistake(
-            "no-gradient",
-            _no_grad,
-            hint="no_grad() around everything protects the teacher and silences the student.",
+    ),
+)
+
+Entries = Sequence[dict[str, Any]]
+Numbers = Mapping[str, Any]
+
+
+def _failing_if(fails: Callable[..., bool], missing_fails: bool = True) -> Callable[..., set[str]]:
+    """A loop over the cases; ``fails(error, absolute, relative)`` decides about a number."""
+
+    def failing(cases: Entries, numbers: Numbers) -> set[str]:
+        bad = set()
+        for case in cases:
+            if case["id"] not in numbers:
+                bad |= {case["id"]} if missing_fails else set()
+                continue
+            error, tolerance = (
+                numbers[case["id"]]["loss"] - case["loss"],
+                case["tolerance"]["float64"],
+            )
+            if fails(error, tolerance["absolute"], tolerance["relative"] * abs(case["loss"])):
+                bad.add(case["id"])
+        return bad
+
+    return failing
+
+
+_failing = _failing_if(lambda error, absolute, relative: not abs(error) <= absolute + relative)
+
+
+def _json_cases() -> tuple[tuple[Entries, Numbers], ...]:
+    """Three published cases, and numbers that somebody printed for them."""
+    wanted = ("base", "spread-pair", "spread-label")
+    entries = json.loads(VECTORS.read_text(encoding="utf-8"))["cases"]
+    entries = [entry for entry in entries if entry["id"] in wanted]
+    right = {entry["id"]: {"loss": entry["loss"]} for entry in entries}
+    base, pair, label = (entry["loss"] for entry in entries)
+
+    def but(changes: dict[str, float]) -> Numbers:
+        return right | {name: {"loss": value} for name, value in changes.items()}
+
+    without_pair = {name: value for name, value in right.items() if name != "spread-pair"}
+    return (
+        (entries, right),
+        (entries[:1], but({"base": base + 1e-6})),
+        (entries[:1], but({"base": base - 1e-6})),
+        (entries[:1], but({"base": base * (1 + 2e-15)})),
+        (entries, but({"base": float("nan")})),
+        (entries, without_pair),
+        (entries, but({"spread-label": label * (1 + 9e-14)})),
+        (entries, but({"spread-pair": pair + 5e-14})),
+        (entries, but({"base": base + 0.1, "spread-label": float("inf")})),
+    )
+
+
+JUDGE_NUMBERS = Code(
+    heading="11.4 a judge in six lines · core · 12 minutes",
+    right=_failing,
+    cases=_json_cases(),
+    praise="This is all that a port to another language needs.",
+    mistakes=(
+        wrong("nan-passes", _failing_if(lambda error, *allowed: abs(error) > sum(allowed)))(
+            "A NaN is not larger than anything, so it is let through.",
+            "Ask whether a number is close enough, and let everything else fail.",
         ),
-        Mistake(
-            "temperature-squared",
-            _torch_pld(squared=True),
-            hint="The factor comes from KD, where it keeps gradients of equal size.",
+        wrong(
+            "missing-passes",
+            _failing_if(lambda error, *allowed: not abs(error) <= sum(allowed), False),
+        )(
+            "A case without a number counts as right.",
+            "An implementation that skips the hard cases must not pass.",
+        ),
+        wrong(
+            "half-the-tolerance",
+            _failing_if(lambda error, absolute, relative: not abs(error) <= absolute),
+            _failing_if(lambda error, absolute, relative: not abs(error) <= relative),
+        )(
+            "Only the absolute or only the relative tolerance is used.",
+            "Allowed is absolute + relative * |loss|.",
+        ),
+        wrong("one-sided", _failing_if(lambda error, *allowed: not error <= sum(allowed)))(
+            "A number may be too small by any amount.", "Take the absolute value of the difference."
         ),
     ),
 )
 
 CATCH = {
-    "sum-over-batch": Recipe(over_batch="sum"),
-    "temperature-squared": Recipe(tau_power=2),
-    "temperature-inverted": Recipe(weight_temperature="inverse"),
-    "label-not-first": Recipe(label="sorted"),
-    "weights-not-permuted": Recipe(weights_order="class"),
-    "order-by-student": Recipe(sort_by="student"),
-    "renormalised-tail": Recipe(weights="renormalised tail"),
-    "eps-in-log": Recipe(log="probability", eps=1e-8),
+    "sum-over-batch": {"over_batch": "sum"},
+    "temperature-squared": {"tau_power": 2},
+    "temperature-inverted": {"weight_temperature": "inverse"},
+    "label-not-first": {"label": "sorted"},
+    "weights-not-permuted": {"weights_order": "class"},
+    "order-by-student": {"sort_by": "student"},
+    "renormalised-tail": {"weights": "renormalised tail"},
+    "eps-in-log": {"log": "probability", "eps": 1e-8},
 }
-SEEN = 1e-4
 
 
-def _as_case(answer: Any) -> Case:
+def _one_small_case(answer: Any) -> Case:
     """The learner's inputs as a case of the checker."""
     if not isinstance(answer, tuple | list) or len(answer) != 4:
         raise NotYet("  Hand in student logits, teacher logits, labels and a temperature.")
@@ -252,68 +226,46 @@ def _as_case(answer: Any) -> Case:
         raise NotYet("  Logits must be finite, the temperature a positive number.")
     if any(np.unique(row).size < row.size for row in t):
         raise NotYet("  Let no teacher logits be equal: ties are another story.")
-    return replace(
-        cases()[0],
-        student_logits=s.astype(float),
-        teacher_logits=t.astype(float),
-        labels=y,
-        temperature=float(tau),
-    )
+    return as_case(s, t, y, float(tau))
 
 
-def _judge_case(answer: Any) -> str | None:
+def _test_case(answer: Any) -> str | None:
     """The first mistake that the case does not show, if any."""
-    case = _as_case(answer)
-    right = _prints(Recipe(), case)
-    for name, recipe in CATCH.items():
-        if abs(_prints(recipe, case) - right) < SEEN * max(1.0, right):
+    case = _one_small_case(answer)
+    inputs = case.student_logits, case.teacher_logits, case.labels, case.temperature
+    right = wrong_pld()[0](*inputs)
+    for name, changes in CATCH.items():
+        if abs(wrong_pld(**changes)[0](*inputs) - right) < 1e-4 * max(1.0, right):
             return f"blind-to-{name}"
     return None
 
 
 S, T, Y = [[1.0, 0.0, 14.0], [2.0, 0.5, 1.0]], [[0.0, 1.0, -1.0], [0.5, 2.0, -1.0]], [0, 2]
-ONE_CASE = JudgedExercise(
-    title="11.5 one case to catch them all",
-    level="challenge",
-    minutes=14,
-    verdict=_judge_case,
-    then="one case shows all eight. To tell them *apart*, and their pairs, takes more: the "
+ONE_CASE = Code(
+    heading="11.5 one case to catch them all · challenge · 14 minutes",
+    test=_test_case,
+    praise="One case shows all eight. To tell them *apart*, and their pairs, takes more: the "
     "published file has 31.",
     mistakes=(
-        Mistake(
-            "blind-to-sum-over-batch",
-            (S[:1], T[:1], Y[:1], 2.0),
-            "with one row, sum and mean are the same.",
-            "Two rows are allowed.",
+        wrong("blind-to-sum-over-batch", (S[:1], T[:1], Y[:1], 2.0))(
+            "With one row, sum and mean are the same.", "Two rows are allowed."
         ),
-        Mistake(
-            "blind-to-temperature-squared",
-            (S, T, Y, 1.0),
-            "at temperature 1 nobody sees what a temperature does.",
-            "Take another temperature.",
+        wrong("blind-to-temperature-squared", (S, T, Y, 1.0))(
+            "At temperature 1 nobody sees what a temperature does.", "Take another temperature."
         ),
-        Mistake(
-            "blind-to-label-not-first",
-            (S, T, [1, 1], 2.0),
-            "the label is the teacher's first guess in both rows, so it is first anyway.",
+        wrong("blind-to-label-not-first", (S, T, [1, 1], 2.0))(
+            "The label is the teacher's first guess in both rows, so it is first anyway.",
             "Let the teacher disagree with the label.",
         ),
-        Mistake(
-            "blind-to-weights-not-permuted",
-            ([[1.0, 0.0, 14.0]] * 2, [[0.0, 2.0, 1.0]] * 2, [0, 0], 2.0),
-            "the classes stand in rank order already, so class order and rank order are the same.",
-            "Let the label not be class 0, or the teacher's logits not fall with the index.",
-        ),
-        Mistake(
+        wrong(
             "blind-to-order-by-student",
             ([[14.0, 0.0, 1.0]] * 2, [[1.0, -1.0, 0.0]] * 2, [1, 1], 2.0),
-            "behind the label, student and teacher agree on the order.",
+        )(
+            "Behind the label, student and teacher agree on the order.",
             "Let them disagree about the other classes.",
         ),
-        Mistake(
-            "blind-to-eps-in-log",
-            ([[1.0, 0.0, 2.0], [2.0, 0.5, 1.0]], T, Y, 2.0),
-            "an eps of 1e-8 drowns only what is as improbable as that.",
+        wrong("blind-to-eps-in-log", ([[1.0, 0.0, 2.0], [2.0, 0.5, 1.0]], T, Y, 2.0))(
+            "An eps of 1e-8 drowns only what is as improbable as that.",
             "Give the student a class that it finds nearly impossible, and let it be asked for.",
         ),
     ),

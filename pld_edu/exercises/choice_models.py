@@ -1,101 +1,54 @@
 """Exercises for notebook 01: choices, chains of choices, samplers."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logsumexp, softmax
+from scipy import stats
+from scipy.special import logsumexp, softmax
 
 from pld_edu import reference
-from pld_edu.reference.validation import Floats
+from pld_edu.check.engine import Mistake, as_array, find_mistake
 
-from .calling import NotYet, as_array
-from .kinds import AnswerExercise, FunctionExercise, JudgedExercise, Mistake
-from .parts import PartsExercise
-from .sampler import SAMPLER
+from .calling import Floats, NotYet, call
+from .kinds import Code, Values, wrong
 
-CHOICES_BY_HAND = PartsExercise(
-    title="01.1 choices by hand",
-    level="warm-up",
-    minutes=4,
-    parts=("from_all_four", "apple_or_plum", "odds"),
-    right=(0.4, 2 / 3, 2.0),
-    hint="a choice among some of the fruits is their worths divided by the sum of these worths.",
-    then="apple keeps its odds of 2 : 1 against plum, whatever else lies in the bowl.",
+CHOICES_BY_HAND = Values(
+    heading="01.1 choices by hand · warm-up · 4 minutes",
+    right={"from_all_four": 0.4, "apple_or_plum": 2 / 3, "odds": 2.0},
+    hint="The probability of a choice is its worth divided by the sum of the worths still there.",
+    praise="The apple keeps its odds of 2 : 1 against the plum, whatever else lies in the bowl.",
     mistakes=(
-        Mistake(
-            "not-renormalised",
-            (0.4, 0.4, 2.0),
-            "once pear and fig are gone, apple and plum have to share the whole probability.",
+        wrong("not-renormalised", apple_or_plum=0.4)(
+            "Once pear and fig are gone, apple and plum have to share the whole probability.",
             "What must P(apple) + P(plum) be when there is nothing else to choose?",
         ),
-        Mistake(
-            "shared-out-equally",
-            (0.4, 0.6, 2.0),
-            "the probability of what is gone does not go to those left in equal parts.",
-            "The odds of apple against plum must not change; 0.6 : 0.4 is not 2 : 1.",
+        wrong("softmax-of-the-worths", from_all_four=softmax([4, 3, 2, 1])[0])(
+            "The numbers given are worths already, not scores.",
+            "Leave out the exponentials: a worth is e to the score.",
         ),
-        Mistake(
-            "softmax-of-the-worths",
-            tuple(softmax([4, 3, 2, 1])[:1]) + tuple(softmax([4, 2])[:1]) + (float(np.exp(2)),),
-            "the numbers given are worths already, not scores.",
-            "Leave out the exponentials: the worth is e to the score.",
-        ),
-        Mistake(
-            "odds-for-probability",
-            (0.4, 2.0, 2.0),
-            "the second number is a probability, the third the odds.",
-            "Odds of 2 : 1 mean two times out of how many?",
-        ),
-        Mistake(
-            "probability-for-odds",
-            (0.4, 2 / 3, 2 / 3),
-            "odds are a ratio of two probabilities.",
-            "How many times as often is it the apple as the plum?",
-        ),
-        Mistake(
-            "odds-turned-round",
-            (0.4, 2 / 3, 0.5),
-            "these are the odds of plum against apple.",
-            "The first one named goes on top.",
+        wrong("odds-turned-round", odds=0.5)(
+            "These are the odds of plum against apple.", "The first one named goes on top."
         ),
     ),
 )
 
-HUSKY, MALAMUTE = 1.2, 0.4
-MERGED_CLASS = AnswerExercise(
-    title="01.2 two classes made one",
-    level="warm-up",
-    minutes=4,
-    right=float(logsumexp([HUSKY, MALAMUTE])),
-    hint="which quantity of the two classes adds up: the score or the worth?",
-    then="worths add up, so the scores are joined by logsumexp. Every tail in this course is one.",
+MERGED_CLASS = Values(
+    heading="01.2 two classes made one · warm-up · 4 minutes",
+    right={"sled_dog": logsumexp([1.2, 0.4])},
+    hint="Which quantity of the two classes adds up: the score or the worth?",
+    praise="Worths add up, so the scores are joined by logsumexp. Every tail in this course is one.",
     mistakes=(
-        Mistake(
-            "scores-added",
-            HUSKY + MALAMUTE,
-            "adding scores multiplies worths.",
-            "Go to worths, add, and come back.",
+        wrong("scores-added", 1.2 + 0.4)(
+            "Adding scores multiplies worths.", "Go to worths, add, and come back."
         ),
-        Mistake(
-            "mean-score",
-            (HUSKY + MALAMUTE) / 2,
-            "the joint class would get less than husky had alone.",
+        wrong("mean-or-maximum", (1.2 + 0.4) / 2, 1.2)(
+            "The joint class would get no more than husky had alone.",
             "It must be chosen as often as husky and malamute together.",
         ),
-        Mistake(
-            "larger-score",
-            HUSKY,
-            "malamute's share would go to all other classes.",
-            "It must be chosen as often as husky and malamute together.",
-        ),
-        Mistake(
-            "worth-for-score",
-            float(np.exp(HUSKY) + np.exp(MALAMUTE)),
-            "that is the worth of the joint class.",
-            "A network returns scores: take the logarithm.",
+        wrong("worth-for-score", np.exp(1.2) + np.exp(0.4))(
+            "This is the worth of the joint class.", "A network returns scores, logarithms."
         ),
     ),
 )
@@ -105,47 +58,9 @@ def _chain(scores: ArrayLike, ranking: Sequence[int]) -> float:
     return float(np.exp(reference.log_likelihood(scores, ranking)))
 
 
-def _ranked(scores: ArrayLike, ranking: Sequence[int]) -> Floats:
-    return np.asarray(scores, float)[list(ranking)]
-
-
-def _all_still_there(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    z = _ranked(scores, ranking)
-    return float(np.exp((z - logsumexp(z)).sum()))
-
-
-def _from_the_end(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    return _chain(scores, ranking[::-1])
-
-
-def _item_order(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    return _chain(scores, range(len(ranking)))
-
-
-def _places_for_items(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    return _chain(scores, np.argsort(ranking).tolist())
-
-
-def _neighbours(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    return float(np.prod([expit(a - b) for a, b in pairwise(_ranked(scores, ranking))]))
-
-
-def _sum_of_choices(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    z = _ranked(scores, ranking)
-    return float(sum(softmax(z[k:])[0] for k in range(len(z))))
-
-
-def _no_exponential(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    z = _ranked(scores, ranking)
-    return float(np.prod([z[k] / z[k:].sum() for k in range(len(z))]))
-
-
-CHAIN = FunctionExercise(
-    title="01.3 chain of choices",
-    level="core",
-    minutes=10,
+CHAIN = Code(
+    heading="01.3 chain of choices · core · 10 minutes",
     right=_chain,
-    agrees_with="reference.log_likelihood",
     cases=(
         ([2.0, 1.0], [1, 0]),
         ([1.0, 0.5, 0.2], [1, 2, 0]),
@@ -154,91 +69,38 @@ CHAIN = FunctionExercise(
         ([0.3, -1.2, 2.0, 0.7, 1.1], [3, 1, 4, 0, 2]),
         ([1000.0, 1001.0, 999.0], [1, 2, 0]),
     ),
-    then="The last factor is always 1: one item among one.",
+    praise="The last factor is always 1: one item among one.",
     mistakes=(
-        Mistake(
-            "all-still-there",
-            _all_still_there,
-            "every choice is made among all items, also those already chosen.",
+        wrong("all-still-there", lambda s, ranking: np.prod(softmax(s)))(
+            "Every choice is made among all items, also those already chosen.",
             "Choice k has only ranks k and later to choose from.",
         ),
-        Mistake(
-            "read-from-the-end",
-            _from_the_end,
-            "the item at the last place is chosen first.",
+        wrong("read-from-the-end", lambda s, ranking: _chain(s, ranking[::-1]))(
+            "The item at the last place is chosen first.",
             "The favourite stands first in a ranking and is chosen from all.",
         ),
-        Mistake(
-            "ranking-ignored",
-            _item_order,
-            "the items are taken in the order of their numbers.",
-            "The item chosen at place k is ranking[k].",
-        ),
-        Mistake(
-            "places-for-items",
-            _places_for_items,
-            "the ranking is read as the place of each item; it lists the item at each place.",
+        wrong("places-for-items", lambda s, ranking: _chain(s, np.argsort(ranking)))(
+            "The ranking is read as the place of each item; it lists the item at each place.",
             "ranking[0] is the number of the favourite.",
         ),
-        Mistake(
-            "neighbours-only",
-            _neighbours,
-            "each item is compared with the next one only.",
-            "To be chosen, an item must beat everybody who is left.",
-        ),
-        Mistake(
-            "logarithm",
-            lambda scores, ranking: reference.log_likelihood(scores, ranking),
-            "this is the log-probability.",
-            "Take the exponential at the end.",
-        ),
-        Mistake(
-            "sum-of-choices",
-            _sum_of_choices,
-            "the probabilities of the choices are added.",
-            "All choices have to happen: multiply.",
-        ),
-        Mistake(
-            "scores-for-worths",
-            _no_exponential,
-            "the scores themselves are divided; a score may even be negative.",
-            "The worth of an item is e to its score.",
+        wrong("logarithm", reference.log_likelihood)(
+            "This is the log-probability.", "Take the exponential at the end."
         ),
     ),
 )
 
 
 def _by_brute_force(scores: ArrayLike, items: Sequence[int]) -> tuple[float, float]:
-    """Sum over all full rankings that agree with what was seen."""
+    """Sums over all full rankings that agree with what was seen."""
     k, table = len(items), reference.ranking_probabilities(scores)
     top = sum(p for r, p in table.items() if r[:k] == tuple(items))
     subset = sum(p for r, p in table.items() if [i for i in r if i in items] == list(items))
     return top, subset
 
 
-def _top(scores: ArrayLike, items: Sequence[int]) -> float:
-    return float(np.exp(reference.log_likelihood(scores, items)))
-
-
-def _subset(scores: ArrayLike, items: Sequence[int]) -> float:
-    return _chain(_ranked(scores, items), range(len(items)))
-
-
-def _any_order(scores: ArrayLike, items: Sequence[int]) -> float:
-    k, table = len(items), reference.ranking_probabilities(scores)
-    return sum(p for r, p in table.items() if set(r[:k]) == set(items))
-
-
-def _without_the_last(scores: ArrayLike, items: Sequence[int]) -> float:
-    return _top(scores, items[:-1])
-
-
-TOP_OR_SUBSET = FunctionExercise(
-    title="01.4 top of the list, or part of it",
-    level="core",
-    minutes=10,
+TOP_OR_SUBSET = Code(
+    heading="01.4 top of the list, or part of it · core · 10 minutes",
     right=_by_brute_force,
-    agrees_with="sums over all full rankings",
     cases=(
         ([0.5, 0.0, -1.0], [2, 0]),
         ([2.0, 1.5, 1.0, 0.0], [1, 0]),
@@ -246,43 +108,92 @@ TOP_OR_SUBSET = FunctionExercise(
         ([2.0, 1.5, 1.0, 0.0, -1.5], [4, 2]),
         ([0.3, -1.2, 2.0, 0.7, 1.1, 0.0], [5, 1, 3, 0]),
     ),
-    then="Top-k stops the product early; a subset forgets the others.",
+    praise="Top-k stops the product early; a subset forgets the others.",
     mistakes=(
-        Mistake(
-            "swapped",
-            lambda scores, items: _by_brute_force(scores, items)[::-1],
-            "the two probabilities are in the wrong order.",
+        wrong("swapped", lambda s, items: _by_brute_force(s, items)[::-1])(
+            "The two probabilities are in the wrong order.",
             "First the top of the list, then the subset.",
         ),
-        Mistake(
-            "subset-twice",
-            lambda scores, items: (_subset(scores, items), _subset(scores, items)),
-            "both are the probability of the subset; for the top, the others count as losers.",
+        wrong("subset-twice", lambda s, items: _by_brute_force(s, items)[1:] * 2)(
+            "Both are the probability of the subset.",
             "At the top of the list, the first choice is made from all items.",
         ),
-        Mistake(
-            "top-twice",
-            lambda scores, items: (_top(scores, items), _top(scores, items)),
-            "both are the probability of the top; in a subset nobody knows where others stood.",
-            "By Luce's axiom the others do not matter for the subset.",
+        wrong("top-twice", lambda s, items: _by_brute_force(s, items)[:1] * 2)(
+            "Both are the probability of the top.",
+            "In a subset nobody knows where the others stood, and it does not matter.",
         ),
-        Mistake(
-            "any-order",
-            lambda scores, items: (_any_order(scores, items), _subset(scores, items)),
-            "the first is the probability that these items come first in any order.",
-            "Their order was seen, too.",
+    ),
+)
+
+SCORES, DRAWS = np.array([1.5, 0.5, 0.0, -1.0]), 20_000
+
+
+def _counts(sample: Any) -> Floats:
+    """How often each of the 24 rankings was drawn, in lexicographic order."""
+    code = sample @ 4 ** np.arange(4)
+    codes = [np.array(r) @ 4 ** np.arange(4) for r in reference.ranking_probabilities(SCORES)]
+    return np.array([(code == c).sum() for c in codes])
+
+
+def _test_sampler(sampler: Any) -> str | None:
+    """Chi-square tests on all 24 rankings, with Plackett-Luce and with each wrong sampler."""
+    if not callable(sampler):
+        return "Hand in the function itself, by its name, without calling it."
+    sample = as_array(call(sampler, SCORES, DRAWS, np.random.default_rng(7)))
+    if sample is None or sample.shape != (DRAWS, 4):
+        came = "no array" if sample is None else f"shape {sample.shape}"
+        return f"Wanted an array of shape (n, items), here ({DRAWS}, 4); got {came}."
+    if (np.sort(sample, axis=1) != np.arange(4)).any():
+        return "Each row must hold each of the items 0, 1, 2, 3 once."
+    counts, table = _counts(sample), reference.ranking_probabilities(SCORES)
+    expected = DRAWS * np.array(list(table.values()))
+    if stats.chisquare(counts, expected).pvalue > 1e-4:
+        return None
+    if (counts == DRAWS).any():
+        return "one-noise-for-all"
+
+    def draws_alike(mistake: Mistake) -> bool:
+        theirs = _counts(mistake.variants[0](SCORES, 10 * DRAWS, np.random.default_rng(9)))
+        seen = theirs + counts > 0
+        return bool(stats.chi2_contingency([counts[seen], theirs[seen]]).pvalue > 1e-4)
+
+    found = find_mistake(SAMPLER.mistakes, draws_alike)
+    if found is not None:
+        return found.name
+    worst = np.argmax(np.abs(counts - expected))
+    return (
+        f"These are not Plackett-Luce rankings: with scores {SCORES.tolist()}, the ranking "
+        f"{list(table)[worst]} came {counts[worst]} times in {DRAWS}, but "
+        f"{expected[worst]:.0f} times are expected."
+    )
+
+
+SAMPLER = Code(
+    heading="01.5 a pair of brackets · core · 12 minutes",
+    test=_test_sampler,
+    praise=f"A chi-square test on {DRAWS} rankings finds no difference.",
+    mistakes=(
+        wrong("lost-brackets", lambda s, n, rng: np.argsort(-s + rng.gumbel(size=(n, len(s)))))(
+            "The noise is taken away from the scores, which picks losers first; every pair still "
+            "has the right odds.",
+            "The minus sign must hold for score and noise together.",
         ),
-        Mistake(
-            "last-choice-free",
-            lambda scores, items: (_without_the_last(scores, items), _subset(scores, items)),
-            "the product for the top stops one choice too early.",
-            "The last item of the list still had to beat those that are not listed.",
+        wrong("smallest-first", lambda s, n, rng: np.argsort(s + rng.gumbel(size=(n, len(s)))))(
+            "argsort puts the smallest utility first.", "The favourite has the largest utility."
+        ),
+        wrong("places-for-items", lambda *a: np.argsort(reference.sample_rankings(*a)))(
+            "Entry i is the place of item i; wanted is the item at each place.",
+            "One argsort is enough.",
+        ),
+        wrong("one-noise-for-all", lambda s, n, rng: np.tile(np.argsort(-s), (n, 1)))(
+            "All n rankings are the same.",
+            "Every ranking needs its own noise: an array of shape (n, items).",
         ),
     ),
 )
 
 
-def _judge_second_place(answer: Any) -> str | None:
+def _test_second_place(answer: Any) -> str | None:
     """Whether the second-highest score is not the likeliest at place two."""
     scores = as_array(answer)
     if scores is None or scores.ndim != 1 or not 3 <= scores.size <= 8:
@@ -290,39 +201,27 @@ def _judge_second_place(answer: Any) -> str | None:
     if not np.isfinite(scores).all():
         return "The scores must be finite."
     if np.unique(scores).size < scores.size:
-        return "tied-scores"
+        return "Two scores are equal, so nobody has the second-highest: pull them a little apart."
     second = np.zeros(scores.size)
     for ranking, p in reference.ranking_probabilities(scores).items():
         second[ranking[1]] += p
-    order = np.argsort(-scores)
-    if second.argmax() == order[1]:
-        return "gaps-too-wide" if second[order[1]] > 0.5 else "claim-holds-here"
-    return None
+    runner_up = np.argsort(-scores)[1]
+    if second.argmax() != runner_up:
+        return None
+    return "gaps-too-wide" if second[runner_up] > 0.5 else "claim-holds-here"
 
 
-SECOND_PLACE = JudgedExercise(
-    title="01.6 who comes second?",
-    level="challenge",
-    minutes=10,
-    verdict=_judge_second_place,
-    then="where nobody stands out, the favourite is the likeliest at place one and at place two.",
+SECOND_PLACE = Code(
+    heading="01.6 who comes second? · challenge · 10 minutes",
+    test=_test_second_place,
+    praise="Where nobody stands out, the favourite is the likeliest at place one and at place two.",
     mistakes=(
-        Mistake(
-            "tied-scores",
-            [0.5, 0.0, 0.0, 0.0],
-            "two scores are equal, so nobody has the second-highest score.",
-            "Pull the equal ones a little apart.",
-        ),
-        Mistake(
-            "gaps-too-wide",
-            [4.0, 2.0, 0.0],
-            "the favourite nearly always wins, and the next one is then second: the claim holds.",
+        wrong("gaps-too-wide", [4.0, 2.0, 0.0])(
+            "The favourite nearly always wins, and the next one is then second: the claim holds.",
             "When does the favourite often *not* win?",
         ),
-        Mistake(
-            "claim-holds-here",
-            [1.0, 0.8, 0.0],
-            "the second-highest score is the likeliest at place two here.",
+        wrong("claim-holds-here", [1.0, 0.8, 0.0])(
+            "The second-highest score is the likeliest at place two here.",
             "Try more items, and only one of them a little ahead of the rest.",
         ),
     ),

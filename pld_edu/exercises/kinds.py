@@ -1,95 +1,186 @@
-"""The kinds of exercises: a function, an answer, something to be judged, a loss.
+"""The two kinds of exercises: values, and code.
 
-Each knows the right answer and a list of named mistakes. A learner's answer is compared with all
-of them, so that a wrong one is told what went wrong.
+Both work as the checker does, with its engine: compare with the right answer; if it differs, look
+for the known mistake that gives the same answer. The variants of a mistake are wrong answers.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from itertools import zip_longest
+from typing import Any
 
-from pld_edu.check import Report, cases, check_loss
+import numpy as np
 
-from .calling import (
-    NotYet,
+from pld_edu.check.engine import (
+    Mistake,
     as_array,
-    call,
+    describe_relation,
+    find_mistake,
     is_finite,
-    pattern,
-    refuse_empty,
     same,
-    short,
-    shown,
-    size,
-    wrapped,
 )
 
-Level = Literal["warm-up", "core", "challenge"]
+from .calling import NotYet, call, short, shown, wrapped
+
+NO_ANSWER = "  No answer yet: fill in the cell above, run it, then run this one."
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """One way to get an exercise wrong.
+def wrong(name: str, *answers: Any, **values: Any) -> Callable[..., Mistake]:
+    """A mistake, without its sentence and hint: ``wrong("sign", -3.0)("It is minus x.", "Up?")``.
 
-    Attributes
-    ----------
-    name : str
-        Short, with hyphens; unique in its exercise.
-    answer : Any
-        What somebody who makes this mistake hands in.
-    why : str
-        One sentence: what is wrong.
-    hint : str
-        One sentence: where to look, without giving the answer away.
+    It is shown by each of the wrong `answers`, or by the `values` that it changes.
     """
+    return partial(Mistake, name, variants=answers or (values,))
 
-    name: str
-    answer: Any
-    why: str = ""
-    hint: str = ""
 
-    def lines(self) -> list[str]:
-        """The message's lines."""
-        lines = wrapped(f"This looks like {self.name}: {self.why}")
-        return lines + (wrapped(f"Hint: {self.hint}") if self.hint else [])
+def wrong_options(name: str, right: frozenset[str], **why: str) -> tuple[Mistake, ...]:
+    """One mistake for each option of the set `name`: it is taken in, or left out, wrongly."""
+    return tuple(
+        wrong(f"wrong-about-{option}", {name: right ^ {option}})(why[option]) for option in why
+    )
+
+
+def explain(mistake: Mistake, hint: str = "") -> list[str]:
+    """The lines that tell a learner about a mistake."""
+    hint = mistake.fix or hint
+    lines = wrapped(f"This looks like {mistake.name}: {mistake.sentence}")
+    return lines + (wrapped(f"Hint: {hint}") if hint else [])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exercise(ABC):
-    """What all kinds share.
+class Exercise:
+    """What both kinds share; each has a `check` that returns what to say, or raises NotYet.
 
     Attributes
     ----------
-    title : str
-        Number and name, "01.2 chain of choices".
-    level : {"warm-up", "core", "challenge"}
-    minutes : int
-        Expected time.
-    then : str
+    heading : str
+        As in the notebook: "01.3 chain of choices · core · 10 minutes".
+    praise : str
         A sentence for those who got it right.
     mistakes : tuple of Mistake
+        The likeliest ones. Their hints do not give the answer away.
     """
 
-    title: str
-    level: Level
-    minutes: int
-    then: str = ""
-    mistakes: tuple[Mistake, ...] = ()
+    heading: str
+    praise: str
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def title(self) -> str:
+        """Number and name, "01.3 chain of choices"."""
+        return self.heading.split(" · ")[0]
 
     @property
     def number(self) -> str:
-        """The part before the name, "01.2"."""
+        """The part before the name, "01.3"."""
         return self.title.split()[0]
 
-    @abstractmethod
-    def judge(self, answer: Any) -> str:
-        """What to say about a right answer; raises NotYet for any other."""
+    def _find(self, fits: Callable[[Any], bool], fully: Any = None) -> Mistake | None:
+        """The mistake of which a variant fits."""
+        variants = [(mistake, variant) for mistake in self.mistakes for variant in mistake.variants]
+        found = find_mistake(variants, lambda v: fits(v[1]), fully and (lambda v: fully(v[1])))
+        return found[0] if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class FunctionExercise(Exercise):
-    """The learner writes a function; it is compared with `right` on `cases`.
+class Values(Exercise):
+    """The learner gives values: numbers, arrays, options or sets of options.
+
+    The first wrong one is talked about. A mistake is recognised if it gives the whole answer, or
+    else this value; where there is only one value, its variants need not be dicts.
+
+    Attributes
+    ----------
+    right : dict
+        The right values by their names in the notebook, in the order of the check's arguments.
+    hint : str
+        For a value that no known mistake gives, or a mistake without its own.
+    options : str or tuple of str
+        What may be chosen, if something is to be chosen.
+    rtol, atol : float
+        By default two digits are enough.
+    """
+
+    right: dict[str, Any]
+    hint: str
+    options: Sequence[str] = ()
+    rtol: float = 0.01
+    atol: float = 1e-9
+
+    def check(self, answer: Any) -> str:
+        given = self._by_name(answer)
+        if all(value is None or value is ... for value in given.values()):
+            raise NotYet(NO_ANSWER)
+        for name, right in self.right.items():
+            if given[name] is None or given[name] is ...:
+                raise NotYet(f"  {name} is not answered yet.")
+            given[name] = self._tidy(given[name], name)
+            if not same(given[name], right, self.rtol, self.atol):
+                self._say_what_is_wrong(name, given)
+        return self.praise
+
+    def _by_name(self, answer: Any) -> dict[str, Any]:
+        if isinstance(answer, Mapping):
+            given = dict(answer)
+        else:
+            several = len(self.right) > 1 and isinstance(answer, tuple | list | np.ndarray)
+            given = dict(zip_longest(self.right, answer if several else [answer]))
+        if given.keys() != self.right.keys():
+            raise NotYet(f"  Hand in {len(self.right)} values: {', '.join(self.right)}.")
+        return given
+
+    def _tidy(self, value: Any, name: str) -> Any:
+        """Options as they are spelled here; NotYet for a value of the wrong type or shape."""
+        right = self.right[name]
+        if isinstance(right, frozenset):
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise NotYet(f"  {name} is a set, such as {{'{self.options[0]}'}} or set().")
+            return frozenset(self._option(part) for part in value)
+        if isinstance(right, str):
+            return self._option(value)
+        got, wanted = as_array(value), np.asarray(right)
+        if got is None or got.shape != wanted.shape:
+            what = f"numbers of shape {wanted.shape}" if wanted.ndim else "one number"
+            raise NotYet(f"  {name} is {what}; got {short(value)}.")
+        return value
+
+    def _option(self, value: Any) -> str:
+        """The option that is meant, in capitals or not."""
+        for option in self.options:
+            if str(value).strip().lower() == option.lower():
+                return option
+        choices = ", ".join(repr(option) for option in self.options)
+        raise NotYet("\n".join(wrapped(f"Choose from {choices}; got {short(value)}.")))
+
+    def _say_what_is_wrong(self, name: str, given: dict[str, Any]) -> None:
+        """Raise NotYet, with the mistake if it is known."""
+
+        def gives(part: str, variant: Any) -> bool:
+            changes = variant if isinstance(variant, dict) else {name: variant}
+            got, made, right = given[part], (self.right | changes)[part], self.right[part]
+            if isinstance(right, frozenset):  # each option is right or wrong by itself
+                return part in changes and made ^ right <= frozenset(got) ^ right
+            return same(got, made, self.rtol, self.atol)
+
+        mistake = self._find(
+            lambda variant: gives(name, variant),
+            lambda variant: all(gives(part, variant) for part in self.right),
+        )
+        counted = ""
+        if isinstance(self.right[name], frozenset):
+            count = len(self.options) - len(given[name] ^ self.right[name])
+            counted = f" ({count} of {len(self.options)} options are)"
+        lines = [f"  {name} = {short(given[name])} is not right{counted}."]
+        lines += explain(mistake, self.hint) if mistake else wrapped(f"Hint: {self.hint}")
+        raise NotYet("\n".join(lines), mistake.name if mistake else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code(Exercise):
+    """The learner writes a function; its results are compared with those of `right` on `cases`.
+
+    With `test`, that decides instead, about whatever is handed in: a sampler, a counterexample.
 
     Attributes
     ----------
@@ -97,230 +188,85 @@ class FunctionExercise(Exercise):
         From `pld_edu.reference`, or brute force.
     cases : tuple of tuples
         Positional arguments.
-    agrees_with : str
-        What `right` is, in words: "reference.log_likelihood".
     measure : callable
-        ``measure(function, *case)``: how a function is turned into numbers, where its return
-        value is not what counts (its gradient, say). Default: call it.
+        ``measure(function, *case)``, for what counts instead of the return value: a gradient, say.
     rtol, atol : float
-    digits_matter : bool
-        True if mistakes differ from the right answer, or from each other, by rounding alone.
+    test : callable
+        ``test(answer)``: None if right, the name of one of `mistakes`, or another sentence. It may
+        raise NotYet, and should call functions of the learner with `call`.
     """
 
-    right: Callable[..., Any]
-    cases: tuple[tuple[Any, ...], ...]
-    agrees_with: str
+    right: Callable[..., Any] = call
+    cases: tuple[tuple[Any, ...], ...] = ()
     measure: Callable[..., Any] = call
     rtol: float = 1e-9
     atol: float = 1e-12
-    digits_matter: bool = False
+    test: Callable[[Any], str | None] | None = None
 
-    def judge(self, answer: Any) -> str:
+    def check(self, answer: Any) -> str:
+        parts = answer if isinstance(answer, tuple | list) else [answer]
+        if any(part is None or part is ... for part in parts):
+            raise NotYet(NO_ANSWER)
+        if self.test is not None:
+            self._say_what_was_found(self.test, answer)
+            return self.praise
         if not callable(answer):
             raise NotYet("  Hand in the function itself, by its name, without calling it.")
-        wanted = [self.measure(self.right, *case) for case in self.cases]
-        order = sorted(range(len(wanted)), key=lambda i: size(self.cases[i]))
-        outcomes = {i: self.measure(answer, *self.cases[i]) for i in order}
-        got = [outcomes[i] for i in range(len(wanted))]
-        wrong = [i for i in order if not self._same(got[i], wanted[i])]
-        if not wrong:
-            text = f"agrees with {self.agrees_with} on {len(self.cases)} cases."
-            return f"{text} {self.then}".strip()
-        everywhere = range(len(wanted))
-        mistake = self._mistake(got, everywhere)
-        sentence = pattern(got, wanted) or "The numbers differ."
-        lines = mistake.lines() if mistake else wrapped(sentence)
-        finite = [i for i in everywhere if is_finite(got[i])]
-        if mistake is None and set(finite) & set(wrong):  # it may also overflow somewhere
-            mistake = self._mistake(got, finite)
-            lines = [*mistake.lines(), *lines] if mistake else lines
-        first = wrong[0]
-        lines.append(f"  Smallest case that shows it ({len(wrong)} of {len(wanted)} do):")
-        lines += shown(self.right, self.cases[first], wanted=wanted[first], got=got[first])
+        self._compare(answer)
+        return f"All {len(self.cases)} cases agree. {self.praise}"
+
+    def _say_what_was_found(self, test: Callable[[Any], str | None], answer: Any) -> None:
+        """Raise NotYet unless the test finds nothing."""
+        known = {mistake.name: mistake for mistake in self.mistakes}
+        try:
+            found = test(answer)
+        except NotYet as report:  # the checker's, for instance, which lacks the exercise's hint
+            mistake = known.get(report.mistake or "")
+            hint = wrapped(f"Hint: {mistake.fix}") if mistake and mistake.fix else []
+            raise NotYet("\n".join([str(report), *hint]), report.mistake) from None
+        if found in known:
+            raise NotYet("\n".join(explain(known[found])), found)
+        if found is not None:
+            raise NotYet("\n".join(wrapped(found)))
+
+    def _compare(self, function: Callable[..., Any]) -> None:
+        """Raise NotYet with the mistake and the smallest case that shows it, if one is wrong."""
+        cases = sorted(self.cases, key=_size)
+        triples = [(c, self.measure(self.right, *c), self.measure(function, *c)) for c in cases]
+        bad = [c for c in triples if not same(c[2], c[1], self.rtol, self.atol)]
+        if not bad:
+            return
+        relation = describe_relation([got for *_, got in triples], [w for _, w, _ in triples])
+        lines = wrapped(relation.sentence if relation else "The numbers differ.")
+        mistake = self._made(triples)
+        if mistake:
+            lines = explain(mistake)
+        elif finite := [c for c in triples if is_finite(c[2])]:
+            mistake = self._made(finite)  # it may overflow elsewhere
+            lines = [*explain(mistake), *lines] if mistake else lines
+        lines.append(f"  Smallest case that shows it ({len(bad)} of {len(cases)} do):")
+        case, wanted, got = bad[0]
+        lines += shown(self.right, case, wanted=wanted, got=got)
         raise NotYet("\n".join(lines), mistake.name if mistake else None)
 
-    def _mistake(self, got: list[Any], where: Sequence[int]) -> Mistake | None:
-        """The mistake that gives these numbers on the cases in these places."""
-        return next((m for m in self.mistakes if self._made(m, got, where)), None)
+    def _made(self, triples: Sequence[tuple[Any, Any, Any]]) -> Mistake | None:
+        """The mistake that gives all these numbers, up to rounding."""
+        far = [t for t in triples if not same(t[2], t[1], 1e-6, 1e-9)]
+        # Where the numbers are nearly right, mistakes differ by rounding alone.
+        rtol, atol = (max(self.rtol, 1e-6), max(self.atol, 1e-9)) if far else (1e-10, 1e-15)
 
-    def _made(self, mistake: Mistake, got: list[Any], where: Sequence[int]) -> bool:
-        """Whether these are the numbers of `mistake`, up to rounding."""
-        rtol, atol = self.rtol, self.atol
-        if not self.digits_matter:
-            rtol, atol = max(rtol, 1e-6), max(atol, 1e-9)
-        try:
-            return all(
-                same(got[i], self.measure(mistake.answer, *self.cases[i]), rtol, atol)
-                for i in where
-            )
-        except NotYet:
-            return False
+        def fits(function: Callable[..., Any]) -> bool:
+            try:
+                return all(
+                    same(got, self.measure(function, *case), rtol, atol) for case, _, got in triples
+                )
+            except NotYet:
+                return False
 
-    def _same(self, got: Any, wanted: Any) -> bool:
-        return same(got, wanted, self.rtol, self.atol)
+        return self._find(fits)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnswerExercise(Exercise):
-    """The learner gives a number, several numbers, or one (or a set) of the options.
-
-    Attributes
-    ----------
-    right : Any
-        A number, a tuple of numbers, one of `options`, or a set of them.
-    hint : str
-        For an answer that is none of the known mistakes.
-    options : tuple of str
-        Empty for numbers. Every wrong option should be a mistake.
-    rtol, atol : float
-        By default three digits are enough.
-    """
-
-    right: Any
-    hint: str
-    options: tuple[str, ...] = ()
-    rtol: float = 1e-3
-    atol: float = 1e-9
-
-    def judge(self, answer: Any) -> str:
-        refuse_empty(answer)
-        answer = self._tidy(answer)
-        if same(answer, self.right, self.rtol, self.atol):
-            return self.then or short(answer)
-        for mistake in self.mistakes:
-            if same(answer, mistake.answer, self.rtol, self.atol):
-                raise NotYet("\n".join(mistake.lines()), mistake.name)
-        lines = [f"  Got {short(answer)}{self._how_many_right(answer)}."]
-        raise NotYet("\n".join([*lines, *wrapped(f"Hint: {self.hint}")]))
-
-    def _how_many_right(self, answer: Any) -> str:
-        if not isinstance(answer, tuple | list) or not isinstance(self.right, tuple):
-            return ""
-        pairs = zip(answer, self.right, strict=True)
-        right = sum(same(a, b, self.rtol, self.atol) for a, b in pairs)
-        return f"; {right} of {len(self.right)} are right"
-
-    def _tidy(self, answer: Any) -> Any:
-        """Options in lower case; refuses what is no option, no number or too few numbers."""
-        if self.options:
-            parts = answer if isinstance(answer, set | frozenset | list | tuple) else {answer}
-            chosen = {self._option(part) for part in parts}
-            if not chosen <= set(self.options):
-                choices = ", ".join(repr(option) for option in self.options)
-                raise NotYet("\n".join(wrapped(f"Choose from {choices}; got {short(answer)}.")))
-            if isinstance(self.right, str) and len(chosen) == 1:
-                return chosen.pop()
-            return chosen
-        got, wanted = as_array(answer), as_array(self.right)
-        if wanted is not None and (got is None or got.shape != wanted.shape):
-            what = "one number" if wanted.ndim == 0 else f"{wanted.size} numbers"
-            raise NotYet(f"  The answer is {what}; got {short(answer)}.")
-        return answer
-
-    def _option(self, part: Any) -> str:
-        """The option that is meant: its text, or its number."""
-        text = str(part).strip().lower()
-        if isinstance(part, int | float):
-            return next((o for o in self.options if _number(o) == part), text)
-        return text
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgedExercise(Exercise):
-    """The learner hands in anything; a function judges it. For counterexamples and samplers.
-
-    Attributes
-    ----------
-    verdict : callable
-        ``verdict(answer)``: None if right, the name of one of `mistakes`, or another sentence.
-        It may raise NotYet, and should call functions of the learner with `call`.
-    """
-
-    verdict: Callable[[Any], str | None]
-
-    def judge(self, answer: Any) -> str:
-        refuse_empty(answer)
-        found = self.verdict(answer)
-        if found is None:
-            return self.then
-        for mistake in self.mistakes:
-            if mistake.name == found:
-                raise NotYet("\n".join(mistake.lines()), mistake.name)
-        raise NotYet("\n".join(wrapped(found)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossExercise(Exercise):
-    """The learner writes a loss, ``loss(student_logits, teacher_logits, labels, temperature)``.
-
-    `pld_edu.check.check_loss` judges it, and a mistake's name is the checker's, or two of them
-    joined by " + ". With `gradient`, the learner hands in two functions, loss and gradient.
-
-    Attributes
-    ----------
-    framework : {"numpy", "torch", "jax"}
-    weights, reduction : str
-        As in `check_loss`.
-    gradient : bool
-    strict : tuple of str
-        Remarks of the checker, such as "other-ties", that do not pass here.
-    """
-
-    framework: str = "numpy"
-    weights: str = "teacher"
-    reduction: str = "mean"
-    gradient: bool = False
-    strict: tuple[str, ...] = ()
-
-    def judge(self, answer: Any) -> str:
-        functions = answer if isinstance(answer, tuple) else (answer,)
-        if not all(callable(f) for f in functions) or len(functions) != 1 + self.gradient:
-            wanted = "two functions, loss and gradient," if self.gradient else "the function"
-            raise NotYet(f"  Hand in {wanted} by name, without calling.")
-        report = self._report(*functions)
-        causes = [
-            cause for cause in report.causes if cause.kind == "mistake" or cause.name in self.strict
-        ]
-        if report.passed and not causes:
-            text = report.headline.removeprefix("PLD check: RIGHT ").strip("()")
-            return f"the checker finds no mistake in {text}. {self.then}".strip()
-        name = " + ".join(cause.name for cause in causes)
-        lines = [f"  {line}".rstrip() for line in str(report).splitlines()]
-        if report.passed:
-            lines = wrapped("The loss is right; here one thing more is asked for.")
-            lines += [line for c in causes for line in wrapped(f"{c.name}: {c.sentence}")]
-        known = next((m for m in self.mistakes if m.name == name and m.hint), None)
-        if known:
-            lines += ["", *wrapped(f"Hint: {known.hint}")]
-        raise NotYet("\n".join(lines), name or None)
-
-    def _report(
-        self, loss: Callable[..., Any], gradient: Callable[..., Any] | None = None
-    ) -> Report:
-        """The checker's report, once the functions run at all."""
-        for function in (loss, gradient):
-            if function is not None:
-                call(function, *self._tiny_batch())
-        return check_loss(
-            loss,
-            framework=self.framework,
-            gradient=gradient,
-            weights=self.weights,
-            reduction=self.reduction,
-        )
-
-    def _tiny_batch(self) -> tuple[Any, ...]:
-        case = cases()[0]
-        batch = (case.student_logits, case.teacher_logits, case.labels)
-        if self.framework == "torch":
-            import torch
-
-            return tuple(torch.as_tensor(array) for array in batch)
-        return batch
+def _size(arguments: Sequence[Any]) -> int:
+    """How many numbers a case holds: the smallest case is the one to think about."""
+    arrays = [as_array(a) for a in arguments]
+    return sum(1 if a is None else a.size for a in arrays)

@@ -8,92 +8,53 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logsumexp, softmax
 
 from pld_edu import reference
+from pld_edu.check.engine import Mistake
 from pld_edu.check.findings import BY_NAME
-from pld_edu.check.recipes import Recipe, loss
-from pld_edu.reference.validation import Floats
 
-from .calling import NotYet
-from .kinds import AnswerExercise, FunctionExercise, JudgedExercise, LossExercise, Mistake
-from .wrong_losses import one_case, wrong_pld
+from .calling import Floats, NotYet, call
+from .kinds import Code, Values, wrong
+from .pld_losses import passes_check_loss, wrong_pld
 
-TEACHER_WORTHS, STUDENT_WORTHS, CAT = (10, 3, 2, 5), (1, 4, 1, 2), 1  # fox, cat, dog, bird
+PHOTO = np.log([1, 4, 1, 2]), np.log([10, 3, 2, 5]), 1  # fox, cat, dog, bird; label cat
 
 
 def _by_pencil(name: str, **changes: Any) -> Mistake:
-    """A mistake of the checker's list, with the number it leads to here."""
-    case = one_case(np.log(STUDENT_WORTHS), np.log(TEACHER_WORTHS), CAT)
-    wrong = float(loss(Recipe(**changes), case).real)
-    return Mistake(name, wrong, _as_clause(BY_NAME[name].sentence), BY_NAME[name].fix)
+    """A mistake of the checker's table, with the number to which it leads here."""
+    return wrong(name, wrong_pld(**changes)[0](*PHOTO))(BY_NAME[name].sentence, BY_NAME[name].fix)
 
 
-def _as_clause(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]
-
-
-THE_BILL = AnswerExercise(
-    title="03.1 the bill",
-    level="warm-up",
-    minutes=7,
-    right=float(reference.pld_loss(np.log(STUDENT_WORTHS), np.log(TEACHER_WORTHS), CAT)),
-    hint="four lines: who is chosen, from whom, with which share, and how much does it weigh?",
-    then="0.15 ln 2 + 0.5 ln 4 + 0.25 ln (3/2). More than three quarters are owed for the fox.",
+THE_BILL = Values(
+    heading="03.1 the bill · warm-up · 7 minutes",
+    right={"bill": reference.pld_loss(*PHOTO)},
+    rtol=1e-3,
+    hint="Four lines: who is chosen, from whom, with which share, and how much does it weigh?",
+    praise="0.15 ln 2 + 0.5 ln 4 + 0.25 ln (3/2). More than three quarters are owed for the fox.",
     mistakes=(
         _by_pencil("label-not-first", label="sorted"),
-        _by_pencil("label-last", label="last"),
-        _by_pencil("tail-ascending", direction="ascending"),
-        _by_pencil("not-sorted", sort_by="class"),
-        _by_pencil("order-by-student", sort_by="student"),
-        _by_pencil("prefix-sums", tail="earlier"),
         _by_pencil("full-softmax", tail="all"),
         _by_pencil("weights-not-permuted", weights_order="class"),
-        _by_pencil("weights-sorted", weights_order="sorted"),
         _by_pencil("uniform-weights", weights="ones"),
         _by_pencil("renormalised-tail", weights="renormalised tail"),
-        _by_pencil("label-weight-one", weights="label one"),
-        _by_pencil("label-term-only", weights="label only"),
-        _by_pencil("cross-entropy-only", weights="one-hot"),
-        _by_pencil("student-weights", weights="student"),
-        _by_pencil("mean-over-classes", over_classes="mean"),
     ),
 )
 
-LABEL_GRADIENT = AnswerExercise(
-    title="03.2 what the label feels",
-    level="warm-up",
-    minutes=4,
-    right=-0.12,
-    hint="only the first choice concerns the label: alpha_1 (sigma_1 - 1).",
-    then="it is cross-entropy's gradient, -0.2, times the teacher's probability of the label.",
+LABEL_GRADIENT = Values(
+    heading="03.2 what the label feels · warm-up · 4 minutes",
+    right={"label_gradient": -0.12},
+    hint="Only the first choice concerns the label: alpha_1 (sigma_1 - 1).",
+    praise="It is cross-entropy's gradient, -0.2, times the teacher's probability of the label.",
     mistakes=(
-        Mistake(
-            "sign",
-            0.12,
-            "this is the push; the gradient points the other way.",
+        wrong("sign", 0.12)(
+            "This is the push; the gradient points the other way.",
             "Descent subtracts the gradient, and the label's logit should rise.",
         ),
-        Mistake(
-            "cross-entropy",
-            -0.2,
-            "this is cross-entropy's gradient, 0.8 - 1.",
+        wrong("cross-entropy", -0.2)(
+            "This is cross-entropy's gradient, 0.8 - 1.",
             "How much does PLD let the choice of the label weigh?",
         ),
-        Mistake(
-            "matching-probabilities",
-            0.2,
-            "student minus teacher is the gradient of KD; it would push the label *down*.",
+        wrong("matching-probabilities", 0.2)(
+            "Student minus teacher is the gradient of KD; it would push the label *down*.",
             "PLD asks for the label first; a student can never be too sure of it.",
-        ),
-        Mistake(
-            "share-for-doubt",
-            -0.48,
-            "the weight is multiplied by the student's probability of the label.",
-            "It is the probability of *not* choosing the label that is multiplied.",
-        ),
-        Mistake(
-            "doubt-for-weight",
-            -0.08,
-            "0.4 is the teacher's doubt; the weight is the teacher's probability of the label.",
-            "alpha_1 is the teacher's softmax at the label.",
         ),
     ),
 )
@@ -103,41 +64,14 @@ def _costs(z: ArrayLike) -> Floats:
     return np.logaddexp(0.0, reference.log_odds_against(np.asarray(z, float)))
 
 
-def _tail_by_tail(one: Callable[[Floats], Any]) -> Callable[[ArrayLike], Floats]:
-    """A function of z that treats each tail by itself."""
-
-    def costs(z: ArrayLike) -> Floats:
-        z = np.asarray(z, float)
-        return np.array([one(z[k:]) for k in range(len(z))])
-
-    return costs
+def _each_tail(cost: Callable[[Floats], Any]) -> Callable[[Floats], Floats]:
+    """A function of z that takes the cost of each tail by itself."""
+    return lambda z: np.array([cost(np.asarray(z, float)[k:]) for k in range(len(z))])
 
 
-def _literal(tail: Floats) -> Any:
-    return -tail[0] + np.log(np.exp(tail).sum())
-
-
-def _largest_first(z: ArrayLike) -> Floats:
-    z = np.asarray(z, float)
-    return _tail_by_tail(_literal)(z - z.max())
-
-
-def _prefixes(z: ArrayLike) -> Floats:
-    z = np.asarray(z, float)
-    return np.logaddexp.accumulate(z) - z
-
-
-def _among_all(z: ArrayLike) -> Floats:
-    z = np.asarray(z, float)
-    return logsumexp(z) - z
-
-
-COSTS = FunctionExercise(
-    title="03.3 costs that survive",
-    level="core",
-    minutes=12,
+COSTS = Code(
+    heading="03.3 costs that survive · core · 12 minutes",
     right=_costs,
-    agrees_with="reference.log_odds_against",
     cases=(
         ([1.0, 2.0],),
         ([1.8, 0.7, 1.1, 0.0],),
@@ -148,49 +82,21 @@ COSTS = FunctionExercise(
         ([120.0, 80.0, 40.0, 0.0],),
     ),
     atol=1e-30,
-    then="Even 4e-18 has all its digits.",
+    praise="Even 4e-18 has all its digits.",
     mistakes=(
-        Mistake(
-            "prefix-sums",
-            _prefixes,
-            "the sum at rank k runs over the ranks up to k, not from k on.",
+        wrong("prefix-sums", lambda z: np.logaddexp.accumulate(z) - z)(
+            "The sum at rank k runs over the ranks up to k, not from k on.",
             "What has been chosen is gone; what comes later is still there.",
         ),
-        Mistake(
-            "full-softmax",
-            _among_all,
-            "every choice is made among all classes.",
-            "The sum at rank k starts at rank k.",
+        wrong("full-softmax", lambda z: logsumexp(z) - z)(
+            "Every choice is made among all classes.", "The sum at rank k starts at rank k."
         ),
-        Mistake(
-            "log-odds",
-            lambda z: reference.log_odds_against(np.asarray(z, float)),
-            "these are the log-odds against each choice, not yet its cost.",
-            "One more step: log(1 + e^o), without overflow.",
-        ),
-        Mistake(
-            "literal",
-            _tail_by_tail(_literal),
-            "the formula is taken literally, and e^1000 overflows.",
+        wrong("literal", _each_tail(lambda z: np.log(np.exp(z).sum()) - z[0]))(
+            "The formula is taken literally, and e^1000 overflows.",
             "Subtract the chosen logit from its tail before you take exponentials.",
         ),
-        Mistake(
-            "largest-first",
-            _largest_first,
-            "with the largest logit of all taken out, later tails underflow to 0: log 0.",
-            "Every tail needs its own shift.",
-        ),
-        Mistake(
-            "log1p-of-sum",
-            _tail_by_tail(lambda tail: np.log1p(np.exp(tail[1:] - tail[0]).sum())),
-            "small costs are right, but the exponential overflows where a later logit is 900 "
-            "ahead.",
-            "np.logaddexp takes the logarithm of a sum of exponentials without forming them.",
-        ),
-        Mistake(
-            "small-difference",
-            _tail_by_tail(lambda tail: logsumexp(tail) - tail[0]),
-            "nothing overflows, but a logsumexp of about 120 minus 120 leaves no digit of 4e-18.",
+        wrong("small-difference", _each_tail(lambda z: logsumexp(z) - z[0]))(
+            "Nothing overflows, but a logsumexp of about 120 minus 120 leaves no digit of 4e-18.",
             "Take the chosen class out of the sum, and subtract its logit before summing.",
         ),
     ),
@@ -198,40 +104,25 @@ COSTS = FunctionExercise(
 
 
 def _gradient(z: ArrayLike, alpha: ArrayLike) -> Floats:
-    in_order = -np.arange(len(np.asarray(z)))
-    return reference.pld_gradient(z, in_order, 0, weights=alpha)
+    return reference.pld_gradient(z, -np.arange(len(np.asarray(z))), 0, weights=alpha)
 
 
-def _stick(
-    pay: Callable[..., Any], pot_after: Callable[..., Any]
-) -> Callable[[ArrayLike, ArrayLike], Floats]:
-    """One pass with other rules for what a class gets and what the pot becomes."""
+def _wrong_pass(gradient: Callable[..., float], next_pot: Callable[..., float]) -> Any:
+    """One pass with other rules for the gradient of a class and for the pot after it."""
 
     def one_pass(z: ArrayLike, alpha: ArrayLike) -> Floats:
-        odds, a = reference.log_odds_against(np.asarray(z, float)), np.asarray(alpha, float)
-        out, pot = np.empty(len(a)), 0.0
-        for k, (p, c) in enumerate(zip(expit(-odds), expit(odds), strict=True)):
-            out[k] = pay(pot, p, c, a[k])
-            pot = pot_after(pot, p, c, a[k])
-        return out
+        odds, out, pot = reference.log_odds_against(np.asarray(z, float)), [], 0.0
+        for p, c, a in zip(expit(-odds), expit(odds), np.asarray(alpha, float), strict=True):
+            out.append(gradient(pot, p, c, a))
+            pot = next_pot(pot, p, c, a)
+        return np.array(out)
 
     return one_pass
 
 
-def _pay(pot: float, p: float, c: float, a: float) -> float:
-    return pot * p - a * c
-
-
-def _pot(pot: float, p: float, c: float, a: float) -> float:
-    return (pot + a) * c
-
-
-ONE_PASS = FunctionExercise(
-    title="03.4 the gradient in one pass",
-    level="core",
-    minutes=14,
+ONE_PASS = Code(
+    heading="03.4 the gradient in one pass · core · 14 minutes",
     right=_gradient,
-    agrees_with="reference.pld_gradient",
     cases=(
         ([1.0, 2.0], [0.6, 0.4]),
         ([1.0, 0.5, 2.0], [0.2, 0.7, 0.1]),
@@ -241,64 +132,36 @@ ONE_PASS = FunctionExercise(
         ([120.0, 80.0, 40.0, 0.0], [0.3, 0.4, 0.2, 0.1]),
     ),
     atol=1e-30,
-    then="C steps instead of C^2, and no subtraction from 1.",
+    praise="C steps instead of C^2, and no subtraction from 1.",
     mistakes=(
-        Mistake(
-            "push-for-gradient",
-            lambda z, alpha: -_gradient(z, alpha),
-            "this is the push, minus the gradient.",
-            "Turn the sign round.",
+        wrong("push-for-gradient", lambda z, alpha: -_gradient(z, alpha))(
+            "This is the push, minus the gradient.", "Turn the sign round."
         ),
-        Mistake(
-            "empty-pot",
-            _stick(lambda pot, p, c, a: -a * c, _pot),
-            "each class is paid for its own choice, and nobody pays.",
-            "Add what earlier choices take: the share p of the pot.",
-        ),
-        Mistake(
-            "pot-not-passed-on",
-            _stick(_pay, lambda pot, p, c, a: pot + a * c),
-            "what a class has paid stays in the pot as a debt.",
-            "The pot, too, shrinks by the share that was paid: it is multiplied by c.",
-        ),
-        Mistake(
+        wrong(
             "pot-never-shrinks",
-            _stick(_pay, lambda pot, p, c, a: pot + a),
-            "the whole weight goes into the pot, and nothing is ever taken out.",
+            _wrong_pass(lambda V, p, c, a: V * p - a * c, lambda V, p, c, a: V + a),
+        )(
+            "The whole weight goes into the pot, and nothing is ever taken out.",
             "What goes on to the classes behind is (V + alpha) times c.",
         ),
-        Mistake(
-            "late-pot",
-            _stick(lambda pot, p, c, a: (pot + a) * p - a, lambda pot, p, c, a: pot * c + a),
-            "the new weight enters the pot unshrunk.",
-            "The factor c holds for the old pot and for the new weight.",
+        wrong(
+            "pot-updated-first",
+            _wrong_pass(lambda V, p, c, a: (V + a) * c * p - a * c, lambda V, p, c, a: (V + a) * c),
+        )(
+            "g_k is computed with the pot after choice k.",
+            "A class takes its share of the pot that earlier choices have left: first g, then V.",
         ),
-        Mistake(
-            "p-and-c-swapped",
-            _stick(lambda pot, p, c, a: pot * c - a * p, lambda pot, p, c, a: (pot + a) * p),
-            "chosen and not chosen are confused.",
-            "p = expit(-odds against), c = expit(odds against).",
-        ),
-        Mistake(
-            "weights-forgotten",
-            lambda z, alpha: _gradient(z, np.ones(len(np.asarray(z)))),
-            "every choice weighs 1: the gradient of ListMLE.",
-            "Where does alpha[k] enter?",
-        ),
-        Mistake(
+        wrong(
             "one-minus-p",
-            _stick(
-                lambda pot, p, c, a: pot * p - a * (1 - p), lambda pot, p, c, a: (pot + a) * (1 - p)
+            _wrong_pass(
+                lambda V, p, c, a: V * p - a * (1 - p), lambda V, p, c, a: (V + a) * (1 - p)
             ),
-            "right up to rounding, but once the student is confident, 1 - p is 0 and signs flip.",
+        )(
+            "Right up to rounding, but once the student is confident, 1 - p is 0 and signs flip.",
             "Compute c by itself, from the log-odds; never as 1 - p.",
         ),
     ),
 )
-
-
-def _right_loss(s: Any, t: Any, y: Any, temperature: float = 1.0) -> Any:
-    return reference.pld_loss(s, t, y, temperature=temperature)
 
 
 def _rank_order(s: Any, t: Any, y: Any, temperature: float = 1.0) -> Floats:
@@ -306,44 +169,39 @@ def _rank_order(s: Any, t: Any, y: Any, temperature: float = 1.0) -> Floats:
     return np.take_along_axis(g, reference.teacher_ranking(t, y), axis=-1)
 
 
-ALL_OF_IT = LossExercise(
-    title="03.5 all of it",
-    level="core",
-    minutes=20,
-    gradient=True,
-    strict=("other-ties",),
-    then="Yours, the reference and 60-digit arithmetic say the same.",
+def _test_all_of_it(answer: Any) -> str | None:
+    """The checker's test, and one with more ties: NumPy's sort of few is stable by accident."""
+    passes_check_loss("numpy", functions=2, strict="other-ties")(answer)
+    batch = np.arange(40.0)[None], np.zeros((1, 40)), np.array([0])
+    right = np.isclose(call(answer[0], *batch), reference.pld_loss(*batch), rtol=1e-9)
+    return None if right else "other-ties"
+
+
+ALL_OF_IT = Code(
+    heading="03.5 all of it · core · 20 minutes",
+    test=_test_all_of_it,
+    praise="The checker finds no mistake. Yours, the reference and 60-digit arithmetic agree.",
     mistakes=(
-        Mistake("label-not-first", wrong_pld(label="sorted")),
-        Mistake("tail-ascending", wrong_pld(direction="ascending")),
-        Mistake("weights-not-permuted", wrong_pld(weights_order="class")),
-        Mistake("renormalised-tail", wrong_pld(weights="renormalised tail")),
-        Mistake("temperature-ignored", wrong_pld(weight_temperature="ignored")),
-        Mistake("student-temperature", wrong_pld(student_temperature=True)),
-        Mistake(
+        wrong("weights-not-permuted", wrong_pld(weights_order="class"))(),
+        wrong("sum-over-batch", wrong_pld(over_batch="sum"))(),
+        wrong(
             "student-temperature + temperature-squared",
             wrong_pld(student_temperature=True, tau_power=2),
-            hint="Both are habits from KD; in PLD the temperature only touches the weights.",
+        )("", "Both are habits from KD; in PLD the temperature only touches the weights."),
+        wrong("gradient-wrong", (wrong_pld()[0], _rank_order))(
+            "",
+            "Is the gradient in the order of the classes? g[n, pi] = ... puts it there. And is it "
+            "divided by the number of rows, like the loss?",
         ),
-        Mistake("sum-over-batch", wrong_pld(over_batch="sum")),
-        Mistake("extra-cross-entropy", wrong_pld(extra="ce after")),
-        Mistake(
-            "gradient-wrong",
-            (_right_loss, _rank_order),
-            hint="Is the gradient in the order of the classes? g[n, pi] = ... puts it there. And "
-            "is it divided by the number of rows, like the loss?",
-        ),
-        Mistake(
-            "other-ties",
-            wrong_pld(reverse_ties=True),
-            hint='Equal teacher logits: np.argsort(-key, kind="stable") keeps the lower index '
-            "first.",
+        wrong("other-ties", wrong_pld(reverse_ties=True))(
+            "Equal teacher logits are not ranked by class index.",
+            'np.argsort(-key, kind="stable") keeps the lower index first.',
         ),
     ),
 )
 
 
-def _judge_label_loses(answer: Any) -> str | None:
+def _test_label_loses(answer: Any) -> str | None:
     """Whether the label's probability falls along the first step of descent."""
     if not isinstance(answer, tuple | list) or len(answer) != 3:
         raise NotYet("  Hand in three things: student logits, teacher logits, label.")
@@ -356,30 +214,20 @@ def _judge_label_loses(answer: Any) -> str | None:
         raise NotYet("  Hand in one row: logits of shape [C] and one label.")
     p = softmax(s.astype(float))
     change = p[y] * (push[y] - p @ push)
-    if change < -1e-4:
-        return None
-    return "hardly-moves" if abs(change) < 1e-4 else "label-gains"
+    return "label-gains" if change > 1e-4 else "hardly-moves" if change > -1e-4 else None
 
 
-SHIBA = (np.log([1, 3, 6, 2]), np.log([1, 2, 3, 4]), 2)
-LABEL_LOSES = JudgedExercise(
-    title="03.6 can the label lose?",
-    level="challenge",
-    minutes=12,
-    verdict=_judge_label_loses,
-    then="the label's logit never falls, but another one may rise faster.",
+LABEL_LOSES = Code(
+    heading="03.6 can the label lose? · challenge · 12 minutes",
+    test=_test_label_loses,
+    praise="The label's logit never falls, but another one may rise faster.",
     mistakes=(
-        Mistake(
-            "hardly-moves",
-            ([0.0, 40.0, -40.0], [0.0, 1.0, -1.0], 1),
-            "the label's probability changes by less than 1e-4 for a step of 1.",
-            "Nothing can be lost or won near 0 and 1; take a label that the student finds "
-            "plausible.",
+        wrong("hardly-moves", ([0.0, 40.0, -40.0], [0.0, 1.0, -1.0], 1))(
+            "The label's probability changes by less than 1e-4 for a step of 1.",
+            "Take a label that the student finds plausible, and a class that it prefers.",
         ),
-        Mistake(
-            "label-gains",
-            SHIBA,
-            "here the label's probability rises.",
+        wrong("label-gains", (np.log([1, 3, 6, 2]), np.log([1, 2, 3, 4]), 2))(
+            "Here the label's probability rises.",
             "Take a teacher that hardly believes in the label, so that the later choices weigh "
             "most. Which class do they lift?",
         ),
