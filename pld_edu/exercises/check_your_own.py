@@ -197,7 +197,7 @@ JUDGE_NUMBERS = Code(
     ),
 )
 
-CATCH = {
+CATCH: dict[str, dict[str, Any]] = {
     "sum-over-batch": {"over_batch": "sum"},
     "temperature-squared": {"tau_power": 2},
     "temperature-inverted": {"weight_temperature": "inverse"},

@@ -38,7 +38,7 @@ MERGED_CLASS = Values(
     heading="01.2 two classes made one · warm-up · 4 minutes",
     right={"sled_dog": logsumexp([1.2, 0.4])},
     hint="Which quantity of the two classes adds up: the score or the worth?",
-    praise="Worths add up, so the scores are joined by logsumexp. Every tail in this course is one.",
+    praise="Worths add up, so scores are joined by logsumexp. Every tail in this course is one.",
     mistakes=(
         wrong("scores-added", 1.2 + 0.4)(
             "Adding scores multiplies worths.", "Go to worths, add, and come back."
@@ -54,7 +54,7 @@ MERGED_CLASS = Values(
 )
 
 
-def _chain(scores: ArrayLike, ranking: Sequence[int]) -> float:
+def _chain(scores: ArrayLike, ranking: ArrayLike) -> float:
     return float(np.exp(reference.log_likelihood(scores, ranking)))
 
 

@@ -163,7 +163,7 @@ MEMORY = Values(
     right={"kd_difference": GAP_KD, "pld_difference": GAP_PLD, "steps": 2000.0},
     rtol=0.03,
     hint="KD ends at s = t + const; section 4 has PLD's gaps, log(alpha_k T / c_k), and its loss.",
-    praise="PLD's student forgets how sure the teacher was, but not everything: a head start stays.",
+    praise="PLD's student forgets how sure the teacher was, but a head start stays.",
     mistakes=(
         wrong("probabilities-subtracted", kd_difference=0.1)(
             "0.6 - 0.3 and 0.3 - 0.1 are gaps of probabilities; the student has logits.",
@@ -191,7 +191,7 @@ CHANGES = Values(
     right={"still_convex": CONVEX},
     options="abcdefgh",
     hint="Affine inside, nonnegative sums outside; everything else must be tested.",
-    praise="Linear inside or rising convex outside is safe; the student in weights or order is not.",
+    praise="Linear inside or rising convex outside is safe; weights or order by the student are not.",
     mistakes=wrong_options(
         "still_convex",
         CONVEX,

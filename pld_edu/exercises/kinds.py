@@ -7,7 +7,6 @@ for the known mistake that gives the same answer. The variants of a mistake are 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,7 @@ def explain(mistake: Mistake, hint: str = "") -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
-    """What both kinds share; each has a `check` that returns what to say, or raises NotYet.
+    """What both kinds share.
 
     Attributes
     ----------
@@ -75,6 +74,10 @@ class Exercise:
     def number(self) -> str:
         """The part before the name, "01.3"."""
         return self.title.split()[0]
+
+    def check(self, answer: Any) -> str:
+        """What to say about a right answer; raises NotYet for any other."""
+        raise NotImplementedError
 
     def _find(self, fits: Callable[[Any], bool], fully: Any = None) -> Mistake | None:
         """The mistake of which a variant fits."""
@@ -125,7 +128,9 @@ class Values(Exercise):
             given = dict(answer)
         else:
             several = len(self.right) > 1 and isinstance(answer, tuple | list | np.ndarray)
-            given = dict(zip_longest(self.right, answer if several else [answer]))
+            given = dict(enumerate(answer if several else [answer]))
+            if len(given) == len(self.right):
+                given = dict(zip(self.right, given.values(), strict=True))
         if given.keys() != self.right.keys():
             raise NotYet(f"  Hand in {len(self.right)} values: {', '.join(self.right)}.")
         return given

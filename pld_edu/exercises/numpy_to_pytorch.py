@@ -151,12 +151,14 @@ TIES = Code(
         (torch.tensor([[0.1, 0.4, 0.2], [3.0, 1.0, 2.0]]), torch.tensor([0, 1])),
         (torch.tensor([[0.0, 1e-7, 0.0]]), torch.tensor([2])),
         (HALF, torch.tensor([2, 0])),
-        (torch.zeros(2, 40), torch.tensor([7, 0])),
+        (torch.arange(40.0)[None] % 3, torch.tensor([7])),
     ),
     measure=ranking_and_input,
-    praise="Label first, then by falling logit, equal ones by class index; one sort does all of it.",
+    praise="Label first, then by falling logit, then by class index; one sort does all of it.",
     mistakes=(
-        wrong("other-ties", _reversed_ties, lambda t, y: _key(t, y).argsort(dim=-1, descending=True))(
+        wrong(
+            "other-ties", _reversed_ties, lambda t, y: _key(t, y).argsort(dim=-1, descending=True)
+        )(
             "Equal logits do not come by class index.",
             "argsort can be stable; a stable sort upwards, read backwards, turns the ties round.",
         ),
@@ -170,7 +172,9 @@ TIES = Code(
         ),
         wrong(
             "teacher-changed",
-            lambda t, y: t.scatter_(-1, y[:, None], INF).argsort(dim=-1, descending=True, stable=True),
+            lambda t, y: t.scatter_(-1, y[:, None], INF).argsort(
+                dim=-1, descending=True, stable=True
+            ),
         )(
             "The ranking is right, but the caller's teacher logits have an infinity in them now.",
             "PyTorch methods with a trailing underscore write into their tensor.",

@@ -1,0 +1,49 @@
+"""Exercises 05: what the checks call right, found by other roads, and right answers rounded."""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from pld_edu import reference
+from pld_edu.exercises import reductions
+from tests.support.exercises import accept, refuse
+
+
+def test_vectors_by_hand() -> None:
+    third = Fraction(1, 3)
+    accept("05.1", ([0.3, 0.5, 0.2], [0.3, 0, 0], [1, 0, 0], [third] * 3, np.array([3, 1, 0]) / 4))
+
+
+def test_silenced_label_by_difference_quotients() -> None:
+    def loss(s0: float) -> float:
+        return float(reference.pld_loss([s0, 2.0, 3.0], [20.0, 0.0, -20.0], 2))
+
+    slope = (loss(1 + 1e-6) - loss(1 - 1e-6)) / 2e-6
+    accept("05.2", (slope, -40 * np.log10(np.e), 1 / 0.3))
+
+
+def test_floor_is_pld_plus_cross_entropy() -> None:
+    s, t, y = np.array([0.3, -1.0, 2.0]), np.log([2.0, 5.0, 3.0]), 2
+    sum_of_both = reference.pld_loss(s, t, y) + 0.2 * reference.cross_entropy(s, y)
+    floored = reference.pld_loss(s, t, y, weights=reductions.louder(t, y, 0.5))
+    assert np.isclose(floored, sum_of_both, rtol=1e-14)
+
+
+def test_temperature_has_a_formula_for_two_equal_rivals() -> None:
+    found = reductions.temperature_for(np.array([2.0, 0.0, 0.0]), 0, 0.6)
+    assert np.isclose(found, 2 / np.log(3), rtol=1e-12)
+
+
+def test_broken_code_of_the_notebook_is_wrong() -> None:
+    def broken(s: Any, t: Any, y: int) -> float:
+        z = s[np.argsort(-t, kind="stable")]
+        costs = [np.log(np.exp(z[k:]).sum()) - z[k] for k in range(len(z))]
+        return sum((2.0 ** (len(z) - k) - 1) * cost for k, cost in enumerate(costs))
+
+    refuse("05.4", broken, mistake="label-not-first")
+
+
+def test_a_power_of_ten_may_be_a_whole_number() -> None:
+    for power in (-17, -18):
+        accept("05.2", -0.731, power, 3.3)
