@@ -191,7 +191,7 @@ CHANGES = Values(
     right={"still_convex": CONVEX},
     options="abcdefgh",
     hint="Affine inside, nonnegative sums outside; everything else must be tested.",
-    praise="Linear inside or rising convex outside is safe; weights or order of the student are not.",
+    praise="Linear inside or rising convex outside is safe; weights or order by student are not.",
     mistakes=wrong_options(
         "still_convex",
         CONVEX,
