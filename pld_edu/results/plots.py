@@ -169,34 +169,24 @@ COST_STYLES = {
 def costs(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Time, as a multiple of cross-entropy's, and peak memory of every loss at every shape.
 
-    Parameters
-    ----------
-    rows : iterable of mappings
-        The `rows` that `pld_edu.bench.run` gives; those of the group "losses" are drawn.
-
-    Returns
-    -------
-    Figure
-        Two panels with logarithmic axes; the legend stands beside the right one.
+    `rows` are those of `pld_edu.bench.run`; the group "losses" is drawn, with logarithmic axes.
     """
     rows = [row for row in rows if row["group"] == "losses"]
     figure, ((left, right),) = _canvas(1, 2, size=(9.0, 4.0))
-    titles = {
-        "in_cross_entropies": "time, forward + backward, in cross-entropies",
-        "memory": "most memory at a time, in float32 of [B, C]",
-    }
-    for axes, (key, title) in zip((left, right), titles.items(), strict=True):
+    for axes, key, title in (
+        (left, "in_cross_entropies", "time, forward + backward, in cross-entropies"),
+        (right, "memory", "most memory at a time, in float32 of [B, C]"),
+    ):
         for name in dict.fromkeys(row["name"] for row in rows):
             colour, marker, line = COST_STYLES[name]
-            costs_of = {"{}x{}".format(*r["shape"]): r[key] for r in rows if r["name"] == name}
-            style = {"color": colour, "marker": marker, "ls": line, "ms": 6, "label": name}
-            axes.plot(list(costs_of), list(costs_of.values()), **style)
+            cost = {"{}x{}".format(*row["shape"]): row[key] for row in rows if row["name"] == name}
+            style = {"color": colour, "marker": marker, "ms": 6, "label": name}
+            axes.plot(list(cost), list(cost.values()), line, **style)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
-        for label in axes.get_xticklabels():
-            label.set(rotation=35, ha="right")
+        axes.set_xticks(axes.get_xticks(), list(cost), rotation=35, ha="right")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("rows x classes")
         axes.grid(axis="y", color="0.9")

@@ -1,7 +1,6 @@
 """The chapter on notation: its names are in the code, its symbols in the notebooks."""
 
 import inspect
-import json
 import re
 from operator import attrgetter
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import pld_edu
+from tests.support.notebooks import read_prose
 
 BOOK = Path(__file__).parents[2] / "book"
 TEXT = (BOOK / "notation.md").read_text(encoding="utf-8")
@@ -31,8 +31,7 @@ def test_argument_is_one_of_the_function(first: str, second: str, function: str)
 
 @pytest.mark.parametrize(("symbol", "notebook"), ROWS, ids=[symbol for symbol, _ in ROWS])
 def test_symbol_is_used_in_its_notebook(symbol: str, notebook: str) -> None:
-    cells = json.loads((BOOK / notebook).read_text(encoding="utf-8"))["cells"]
-    prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    prose = read_prose(BOOK / notebook)
     formulas = " ".join(a or b for a, b in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", prose, re.S))
     assert re.search(rf"(?<![\\A-Za-z]){re.escape(symbol)}(?![A-Za-z])", formulas)
 

@@ -12,6 +12,7 @@ import pytest
 
 from pld_edu.results.comparison import compare
 from pld_edu.results.tables import comparison_table
+from tests.support.notebooks import read_cells
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,19 +44,11 @@ def test_card_is_the_one_of_the_package() -> None:
     assert (files("pld_edu") / "which_pld.md").read_text(encoding="utf-8") in README
 
 
-def test_local_links_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)]+)\)", README)
-    missing = [t for t in targets if "://" not in t and not (ROOT / t.split("#")[0]).exists()]
-    assert targets
-    assert not missing
-
-
 def test_picture_is_the_one_that_notebook_00_computes() -> None:
-    notebook = json.loads((ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8"))
     pictures = [
         base64.b64decode(output["data"]["image/png"])
-        for cell in notebook["cells"]
-        for output in cell.get("outputs", [])
+        for cell in read_cells(ROOT / "notebooks" / "00_start_here.ipynb", "code")
+        for output in cell["outputs"]
         if "image/png" in output.get("data", {})
     ]
     assert (ROOT / "book" / "images" / "one_loss.png").read_bytes() in pictures
