@@ -1,7 +1,7 @@
 """What losses cost: time and memory of a forward and backward pass, measured side by side.
 
 `run` measures `LOSSES` at several shapes, and a training step with some of them; `report` puts the
-result into tables. `compare` measures other candidates beside them, such as notebook 12's.
+result into tables. `compare` measures any candidates, such as the steps of notebook 12.
 """
 
 import json
@@ -37,7 +37,7 @@ TABLES = {
     "in_cross_entropies": "The same, divided by cross-entropy's",
     "in_listings": "The same, divided by that of the paper's listing",
     "memory": "Most memory held at a time, without the inputs, in float32 arrays of [B, C]",
-    "gigabytes_per_second": "GB/s, if only the 12 bytes per logit are moved that have to be",
+    "gigabytes_per_second": "GB/s, counting the 12 bytes per logit that must be moved",
 }
 NOTE = (
     "Teacher and student are float32. KD, DIST, DKD and losses are those of pld_edu.losses, which "
@@ -47,13 +47,13 @@ NOTE = (
 
 Shape = tuple[int, int]  # rows, classes
 Loss = Callable[[Tensor], Tensor]
-# From teacher and labels to a loss of the student: what depends on the teacher alone may be
-# computed once, before the clock runs. Instead of the loss, its gradient may be returned.
+# Takes teacher logits and labels and returns a loss of the student logits: what depends on the
+# teacher alone can be computed before the clock runs. A `Loss` may return its gradient instead.
 Candidate = Callable[[Tensor, Tensor], Loss]
 
 
 def random_batch(shape: Shape, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
-    """Student [B, C] with std 1, to be differentiated; teacher [B, C] with std 3; labels [B]."""
+    """Student logits [B, C] (std 1, with gradient), teacher logits [B, C] (std 3), labels [B]."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(shape, generator=generator) * std for std in (1.0, 3.0))
     labels = torch.randint(shape[1], shape[:1], generator=generator)
@@ -129,26 +129,27 @@ def run(
 def compare(
     shape: Shape, candidates: Mapping[str, Candidate], rounds: int, device: str, threads: int
 ) -> list[dict[str, Any]]:
-    """Measure candidates, among them cross-entropy and listing.
+    """Measure candidates, and with them cross-entropy and the listing.
 
     Returns
     -------
     list of dict
-        For each candidate `group` ("losses" for those of `LOSSES`), `shape`, `name`; the medians
-        `milliseconds` and, of ratios within a round, `in_cross_entropies` and `in_listings`;
-        `memory` (peak, in float32 arrays of [B, C]); `gigabytes_per_second`.
+        For each candidate `group` ("losses" if it is in `LOSSES`), `shape` and `name`; medians
+        over the rounds: `milliseconds`, `in_cross_entropies` and `in_listings`, which are ratios
+        within a round; `memory`, in float32 arrays of [B, C]; `gigabytes_per_second`.
     """
     student, teacher, labels = random_batch(shape, device)
-    chosen = {name: prepare(teacher, labels) for name, prepare in candidates.items()}
+    units = {name: LOSSES[name] for name in ("cross-entropy", "listing")}
+    chosen = {name: prepare(teacher, labels) for name, prepare in {**candidates, **units}.items()}
     calls = {name: partial(_gradient, loss, student) for name, loss in chosen.items()}
     seconds = interleave(calls, rounds, device, threads, f"{shape[0]}x{shape[1]}")
     rows = []
     for name, values in seconds.items():
         found = {"milliseconds": 1000 * median(values)}
-        for key, unit in (("in_cross_entropies", "cross-entropy"), ("in_listings", "listing")):
+        for key, unit in zip(("in_cross_entropies", "in_listings"), units, strict=True):
             found[key] = median(a / b for a, b in zip(values, seconds[unit], strict=True))
         found["memory"] = peak_memory(chosen[name], student) / (4 * student.numel())
-        # float32: student and teacher are read, the gradient is written
+        # student and teacher are read and the gradient is written, all in float32
         found["gigabytes_per_second"] = 12 * student.numel() / median(values) / 1e9
         group = "losses" if name in LOSSES else "others"
         digits = {key: float(f"{value:.4g}") for key, value in found.items()}
@@ -157,10 +158,10 @@ def compare(
 
 
 def training_step(rounds: int, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
-    """`STEP`, and its milliseconds with each of `STEP_LOSSES`: whole, the loss alone, the teacher.
+    """Milliseconds of `STEP` with each of `STEP_LOSSES`, of the loss alone, and of the teacher.
 
-    A step is forward pass, loss, backward pass and SGD; the teacher's forward pass, which stored
-    logits or targets make unnecessary, is not in it.
+    A step is the student's forward pass, the loss, the backward pass and SGD. The teacher's forward
+    pass is measured apart, since stored logits make it unnecessary.
     """
     teacher, student = (build(STEP[who], seed=0).to(device) for who in ("teacher", "student"))
     optimiser = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
@@ -192,16 +193,16 @@ def training_step(rounds: int, device: str = "cpu", threads: int = 1) -> dict[st
 def interleave(
     calls: Mapping[Any, Callable[[], object]], rounds: int, device: str, threads: int, title: str
 ) -> dict[Any, list[float]]:
-    """Seconds of each call, a sample of 20 ms or more in every round.
+    """Seconds of each call in each round, from a sample of 20 ms or more.
 
-    Each round starts with another call. A machine that slows down for a while then slows down all
-    of them, and ratios within a round hold.
+    All calls take turns in every round, and each round starts with another one. If the machine
+    slows down for a while, it slows all of them down, and ratios within a round still hold.
     """
-    # With nvcc but no GPU, the import would warn that the GPU is missing.
+    # On a machine with nvcc but no GPU, the import warns that the GPU is missing.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer, timer
 
-    # Processor time leaves other programs out, but would add up several threads.
+    # Processor time does not count other programs, but would add up several threads.
     clock = time.process_time if device == "cpu" and threads == 1 else timer
     names = list(calls)
     seconds: dict[Any, list[float]] = {name: [] for name in names}
@@ -209,8 +210,8 @@ def interleave(
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             call = Timer("call()", timer=clock, globals={"call": calls[name]}, num_threads=threads)
-            # Before it measures, it makes calls that do not count, to see how long one takes. They
-            # bear what the previous candidate left: caches full of its data, memory to give back.
+            # The timer first makes calls that do not count, to see how long one takes. They pay for
+            # what the previous candidate left behind: caches full of its data, memory given back.
             seconds[name].append(call.blocked_autorange(min_run_time=SAMPLE_SECONDS).mean)
     return seconds
 
@@ -218,10 +219,10 @@ def interleave(
 def peak_memory(loss: Loss, student: Tensor) -> int:
     """Most bytes that one forward and backward pass holds at a time, without its inputs.
 
-    On the CPU an upper bound: the peaks of PyTorch's tensors and of NumPy's arrays are added, in
-    the forward and in the backward half, and need not coincide there.
+    On the CPU this is an upper bound: in either half, forward and backward, the peak of PyTorch's
+    tensors and the peak of NumPy's arrays are added, and they need not come at the same time.
     """
-    _gradient(loss, student)  # the first call allocates what later ones find
+    _gradient(loss, student)  # what only the first call allocates does not count
     if student.is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -233,10 +234,10 @@ def peak_memory(loss: Loss, student: Tensor) -> int:
 
 
 def _allocations(call: Callable[[], Tensor]) -> tuple[Tensor, int, int]:
-    """The result of a call, the most bytes that were held during it, and those held after it."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler writes to stderr
+    """The result of a call, the most bytes held during it, and the bytes held after it."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler writes to stderr
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        tracemalloc.start()  # NumPy reports its allocations to it, PyTorch doesn't
+        tracemalloc.start()  # sees NumPy's allocations, but not PyTorch's
         result = call()
         arrays, most_arrays = tracemalloc.get_traced_memory()
         tracemalloc.stop()
