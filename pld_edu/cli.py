@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ROWSxCLASSES",
         help="default: 128x10 128x100 512x100 256x1000 1024x1000 64x21841 16x128256",
     )
-    bench.add_argument("--rounds", type=int, default=9, help="medians are over so many (9)")
+    bench.add_argument("--rounds", type=int, default=9, help="medians are over this many (9)")
     bench.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU (1)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     bench.add_argument("--figure", type=Path, metavar="FILE", help="draw times and memory")
