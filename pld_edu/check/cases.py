@@ -1,4 +1,4 @@
-"""The cases: those of the vector file, random ones beside them, and one with a NaN."""
+"""The cases for PLD: those of the vector file, random ones beside them, and one with a NaN."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,20 +1,25 @@
 """From a loss, or from the numbers it printed, to a report."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .adapters import FRAMEWORKS
+from .adapters import Result
 from .cases import Case, cases, nan_case, random_cases
+from .compare import BAD, CheckedCase, Task, compare
 from .diagnose import diagnose, failures_to_answer
-from .judge import BAD, Question, judge
 from .report import CaseReport, Report, smallest_bad
-from .runner import Outcome, Setup, prepare, run
+from .running import Child, Local, run
 
-WEIGHTS = ("teacher", "uniform")
-REDUCTIONS = ("mean", "sum", "none")
-FRAMEWORK_NAMES = {"torch": "PyTorch", "jax": "JAX", "numpy": "NumPy"}
+SOURCES = {
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "numpy": "NumPy",
+    "file": "numbers from a file",
+    None: "no call came back",
+}
 
 
 def check_loss(
@@ -38,12 +43,12 @@ def check_loss(
         [N, C] (float32 in PyTorch and JAX, float64 in NumPy), integer labels [N]. Without
         `temperature`, cases that need one are left out.
     framework : {"torch", "jax", "numpy"}, optional
-        Recognised from the function if not given.
+        Recognised from what `fn` accepts and returns if not given.
     gradient : callable, optional
         Same arguments; gradient [N, C] of the reduced loss in the student's logits. For PyTorch
-        and JAX it replaces autograd; without it a NumPy function is judged by its values alone.
+        and JAX it replaces autograd; without it only the values of a NumPy function are checked.
     weights : {"teacher", "uniform"}
-        "uniform" judges a ListMLE: weights 1/C, or 1 each.
+        "uniform" checks a ListMLE: weights 1/C, or 1 each.
     reduction : {"mean", "sum", "none"}
         What `fn` does over the batch. For "none", `gradient` is of the sum.
     expected_failures : dict, optional
@@ -62,15 +67,19 @@ def check_loss(
     ValueError
         An unknown framework, weights or reduction; a timeout that is not positive.
     """
-    check_options(framework, weights, reduction, timeout)
+    task = Task(weights, reduction, framework, timeout).check()
     for name, function in (("fn", fn), ("gradient", gradient)):
         if not callable(function) and not (name == "gradient" and function is None):
             raise TypeError(f"{name} must be callable, got {type(function).__name__}")
+    return run_and_report(Local(fn, gradient, framework, timeout), task, expected_failures or {})
+
+
+def run_and_report(loss: Local | Child, task: Task, expected_failures: Mapping[str, str]) -> Report:
+    """Run a loss on all cases and report on what came."""
     pool = all_cases()
-    setup, adapter = prepare(fn, framework, gradient, pool[0], timeout)
-    todo = [c for c in pool if setup.temperature or "temperature" not in c.flags]
-    outcomes = {o.id: o for o in run(adapter, setup, todo, timeout)}
-    return report_on(pool, outcomes, Question(weights, reduction), expected_failures or {}, setup)
+    results = run(loss, pool)
+    task = replace(task, framework=loss.framework, temperature=loss.temperature)
+    return report_on(pool, results, task, expected_failures)
 
 
 def all_cases() -> list[Case]:
@@ -78,103 +87,74 @@ def all_cases() -> list[Case]:
     return [*cases(), *random_cases(np.random.default_rng()), nan_case()]
 
 
-def check_options(framework: str | None, weights: str, reduction: str, timeout: float) -> None:
-    """Refuse what the checker does not know, in words."""
-    for name, value, known in (
-        ("framework", framework, (*FRAMEWORKS, None)),
-        ("weights", weights, WEIGHTS),
-        ("reduction", reduction, REDUCTIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
-    if not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
-
-
 def report_on(
     pool: Sequence[Case],
-    outcomes: Mapping[str, Outcome],
-    question: Question,
+    results: Mapping[str, Result],
+    task: Task,
     expected_failures: Mapping[str, str],
-    setup: Setup | None,
 ) -> Report:
-    """Judge outcomes, wherever they come from, and say what explains them.
-
-    `setup` is None for numbers from a file.
-    """
-    judged = judge(pool, outcomes, question, expected_failures)
-    answered = any(j.outcome.state in ("ok", "hangs", "crashes") for j in judged)
-    causes = diagnose(judged) if answered else failures_to_answer(judged)
-    passed = (
-        answered and not any(j.bad for j in judged) and not any(c.kind == "mistake" for c in causes)
-    )
-    if judged:
-        question = judged[0].question
+    """Compare results, wherever they come from, and say what explains them."""
+    checked = compare(pool, results, task, expected_failures)
+    answered = any(c.result.state in ("ok", "hangs", "crashes") for c in checked)
+    causes = diagnose(checked) if answered else failures_to_answer(checked)
+    wrong = any(c.bad for c in checked) or any(c.kind == "mistake" for c in causes)
+    notes = [*_notes(pool, results, task), *_unmet_expectations(checked, expected_failures)]
+    if any(c.task.summed_over_classes for c in checked):
+        notes.append("the choices are added up, weights 1 each; PLD's scale has 1/C")
     return Report(
-        passed=passed,
+        passed=answered and not wrong,
         causes=tuple(causes),
-        cases=tuple(CaseReport.of(j) for j in judged),
-        notes=tuple(_notes(pool, outcomes, question, setup))
-        + tuple(_unmet_expectations(judged, expected_failures)),
-        smallest=smallest_bad(judged) if answered else None,
-        judged_as=_in_words(outcomes, question, setup),
+        cases=tuple(CaseReport.of(c) for c in checked),
+        notes=tuple(notes),
+        smallest=smallest_bad(checked) if answered else None,
+        judged_as=_describe(results, task),
         callable=answered,
     )
 
 
-def _in_words(outcomes: Mapping[str, Outcome], question: Question, setup: Setup | None) -> str:
-    gradients = any(o.gradient is not None for o in outcomes.values())
+def _describe(results: Mapping[str, Result], task: Task) -> str:
+    gradients = any(r.gradient is not None for r in results.values())
     what = "values and gradients" if gradients else "values"
-    source = (
-        FRAMEWORK_NAMES.get(setup.framework, "no call came back")
-        if setup
-        else "numbers from a file"
-    )
-    loss = "PLD" if question.weights == "teacher" else "ListMLE (uniform weights)"
-    random = sum(name.startswith("random-") for name in outcomes)
-    beside = f" and {random} random cases" if random else ""
-    published = len(outcomes) - random - ("nan-in-student" in outcomes)
+    loss = "PLD" if task.weights == "teacher" else "ListMLE (uniform weights)"
+    random = sum(name.startswith("random-") for name in results)
+    published = len(results) - random - ("nan-in-student" in results)
     return (
-        f'{loss}, reduction "{question.reduction}", {what}, {source}, '
-        f"{published} published{beside or ' cases'}"
+        f'{loss}, reduction "{task.reduction}", {what}, {SOURCES[task.framework]}, '
+        f"{published} published" + (f" and {random} random cases" if random else " cases")
     )
 
 
-def _notes(
-    pool: Sequence[Case],
-    outcomes: Mapping[str, Outcome],
-    question: Question,
-    setup: Setup | None,
-) -> list[str]:
+def _notes(pool: Sequence[Case], results: Mapping[str, Result], task: Task) -> list[str]:
     notes = []
-    if setup is None:
-        missing = [c.id for c in cases() if c.id not in outcomes]
+    from_file = task.framework == "file"
+    if from_file:
+        missing = [c.id for c in cases() if c.id not in results]
         if missing:
             notes.append(f"no numbers for {len(missing)} cases: {', '.join(missing)}")
-        unknown = sorted(set(outcomes) - {c.id for c in pool})
+        unknown = sorted(set(results) - {c.id for c in pool})
         if unknown:
             notes.append(f"no such case: {', '.join(unknown)}")
         notes.append("numbers from a file cannot be tried on random cases")
-    elif not setup.temperature:
+    elif not task.temperature:
         left_out = sum("temperature" in c.flags for c in pool)
         notes.append(
             f"no argument called temperature: {left_out} cases that need one were left out; under "
             "another name, wrap it: lambda s, t, y, temperature=1.0: loss(s, t, y, tau=temperature)"
         )
-    values = any(o.loss is not None for o in outcomes.values())
-    if setup and values and not any(o.gradient is not None for o in outcomes.values()):
+    values = any(r.loss is not None for r in results.values())
+    if values and not from_file and not any(r.gradient is not None for r in results.values()):
         notes.append("gradients were not judged; a NumPy loss may bring its own: gradient=")
-    if question.summed_over_classes:
-        notes.append("the choices are added up, weights 1 each; PLD's scale has 1/C")
     return notes
 
 
-def _unmet_expectations(judged: Sequence[Any], expected: Mapping[str, str]) -> list[str]:
+def _unmet_expectations(
+    checked: Sequence[CheckedCase], expected_failures: Mapping[str, str]
+) -> list[str]:
     notes = []
-    for key in expected:
-        named = [j for j in judged if key == j.case.id or key in j.case.flags]
+    for key, reason in expected_failures.items():
+        named = [c for c in checked if key == c.case.id or key in c.case.flags]
         if not named:
             notes.append(f"expected failure {key!r} names no case and no flag that was run")
-        elif not any(j.verdict in (*BAD, "weak", "convention") for j in named):
-            notes.append(f"unexpected pass: {key!r} was expected to fail ({expected[key]})")
+        elif not any(c.outcome in (*BAD, "weak", "convention") for c in named):
+            notes.append(f"unexpected pass: {key!r} was expected to fail ({reason})")
     return notes

@@ -1,19 +1,24 @@
-"""The command ``check``: judge a function by name, or a file of numbers.
+"""The command ``check``: check a function by name, or a file of numbers.
 
 Exit status: 0 right, 1 wrong, 2 could not be called.
 """
 
 import argparse
+import json
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from .adapters import FRAMEWORKS
-from .checker import REDUCTIONS, WEIGHTS, all_cases, check_options, report_on
-from .isolation import Job, TargetError, run_isolated
-from .judge import Question
-from .outputs import read_outputs
+import numpy as np
+
+from .adapters import ADAPTERS, Result
+from .cases import Floats
+from .checker import all_cases, report_on, run_and_report
+from .compare import REDUCTIONS, WEIGHTS, Task
 from .report import Report
-from .runner import Setup
+from .running import Child, TargetError
 
 RIGHT, WRONG, NOT_CALLED = 0, 1, 2
 
@@ -27,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gradient", metavar="TARGET", help="function that gives the gradient")
     parser.add_argument(
-        "--outputs", metavar="FILE", help="judge the numbers in a JSON file instead"
+        "--outputs", metavar="FILE", help="check the numbers in a JSON file instead"
     )
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
-    parser.add_argument("--framework", choices=FRAMEWORKS, help="recognised if not given")
+    parser.add_argument("--framework", choices=ADAPTERS, help="recognised if not given")
     parser.add_argument("--weights", choices=WEIGHTS, default="teacher", help="uniform: a ListMLE")
     parser.add_argument("--reduction", choices=REDUCTIONS, default="mean")
-    parser.add_argument("--timeout", type=float, default=5.0, help="seconds a call (default 5)")
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds per call (default 5)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,18 +63,64 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> Report:
-    check_options(args.framework, args.weights, args.reduction, args.timeout)
+    task = Task(args.weights, args.reduction, args.framework, args.timeout).check()
     if (args.target is None) == (args.outputs is None):
         raise ValueError("give either a function to check or --outputs FILE")
-    pool = all_cases()
-    question = Question(args.weights, args.reduction)
     if args.outputs:
-        outcomes = read_outputs(args.outputs)
-        if not any(c.id in outcomes for c in pool):
+        pool, results = all_cases(), read_outputs(args.outputs)
+        if not any(c.id in results for c in pool):
             raise ValueError(
                 f"{args.outputs} holds no case of the vectors; ids are like {pool[0].id!r}"
             )
-        return report_on(pool, outcomes, question, {}, None)
-    result = run_isolated(Job(args.target, args.gradient, args.framework, args.timeout), pool)
-    setup = result.setup or Setup(args.framework or "unknown", temperature=True)
-    return report_on(pool, result.outcomes, question, {}, setup)
+        return report_on(pool, results, replace(task, framework="file"), {})
+    with closing(Child(args.target, args.gradient, args.framework, args.timeout)) as child:
+        return run_and_report(child, task, {})
+
+
+def read_outputs(path: str | Path) -> dict[str, Result]:
+    """Results from ``{case_id: {"loss": x, "gradient": [[...]]}}``; the gradient may be missing.
+
+    NaN and infinities may be written as JSON's extension (NaN, Infinity), as null or as strings.
+
+    Raises
+    ------
+    ValueError
+        Not JSON, or not of this form.
+    OSError
+        The file cannot be read.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} must hold one object, case id to numbers, got {_kind(data)}")
+    return {name: _result(name, entry) for name, entry in data.items()}
+
+
+def _result(name: str, entry: Any) -> Result:
+    if not isinstance(entry, dict) or "loss" not in entry:
+        raise ValueError(
+            f'case {name!r} must hold {{"loss": x, "gradient": [[...]]}}, got {_kind(entry)}'
+        )
+    try:
+        loss = _numbers(entry["loss"])
+        gradient = None if entry.get("gradient") is None else _numbers(entry["gradient"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"case {name!r} holds something that is not a number: {error}") from error
+    return Result(name, loss=loss, gradient=gradient)
+
+
+def _numbers(value: Any) -> Floats:
+    def plain(x: Any) -> Any:
+        if isinstance(x, list):
+            return [plain(v) for v in x]
+        return float("nan") if x is None else float(x)
+
+    return np.array(plain(value), dtype=np.float64)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"an object with the keys {sorted(value)}"
+    return f"a {type(value).__name__}"

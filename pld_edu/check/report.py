@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .findings import BY_NAME
-from .judge import BAD, Judged
+from .compare import BAD, CheckedCase
+from .mistakes import BY_NAME
 
 HARMLESS = {
     "other-ties": "convention",
@@ -52,7 +52,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """One case: its flags, the right numbers, the numbers that came, and the verdict."""
+    """One case: its flags, the right numbers, the numbers that came, and the outcome."""
 
     id: str
     flags: tuple[str, ...]
@@ -61,24 +61,25 @@ class CaseReport:
     expected_gradient: Any
     got_gradient: Any
     loss_right: bool
-    verdict: str
+    outcome: str
     message: str = ""
     inputs: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, j: Judged) -> "CaseReport":
-        """Plain numbers and lists from a judged case."""
-        case = j.case
+    def of(cls, c: CheckedCase) -> "CaseReport":
+        """Plain numbers and lists from a checked case."""
+        case, result = c.case, c.result
+        failed = c.failure_expected and c.outcome in BAD
         return cls(
             case.id,
             case.flags,
-            j.expected.tolist(),
-            None if j.outcome.loss is None else j.got.tolist(),
-            j.expected_gradient.tolist(),
-            None if j.outcome.gradient is None else j.outcome.gradient.tolist(),
-            j.value_right,
-            f"expected failure: {j.excused}" if j.excused and j.verdict in BAD else j.verdict,
-            j.outcome.message,
+            c.expected.tolist(),
+            None if result.loss is None else c.got.tolist(),
+            c.expected_gradient.tolist(),
+            None if result.gradient is None else result.gradient.tolist(),
+            c.value_right,
+            f"expected failure: {c.failure_expected}" if failed else c.outcome,
+            result.message,
             {
                 "student_logits": case.student_logits.tolist(),
                 "teacher_logits": case.teacher_logits.tolist(),
@@ -102,7 +103,7 @@ class Report:
     smallest : CaseReport or None
         The smallest case that shows the fault.
     judged_as : str
-        What was judged, in words.
+        What was checked, in words.
     callable : bool
         False if no case could be run at all.
     """
@@ -133,8 +134,8 @@ class Report:
         """One line: right or wrong, and how many cases say so."""
         if not self.callable:
             return "PLD check: could not be called"
-        wrong = sum(c.verdict in BAD for c in self.cases)
-        ran = sum(c.verdict != "skipped" for c in self.cases)
+        wrong = sum(c.outcome in BAD for c in self.cases)
+        ran = sum(c.outcome != "skipped" for c in self.cases)
         if self.passed:
             return f"PLD check: RIGHT ({ran} cases)"
         return f"PLD check: WRONG ({wrong} of {ran} cases)"
@@ -191,12 +192,12 @@ class Report:
         return rows
 
 
-def smallest_bad(judged: Sequence[Judged]) -> CaseReport | None:
+def smallest_bad(checked: Sequence[CheckedCase]) -> CaseReport | None:
     """The fewest logits that show the fault; a published case before a random one."""
-    bad = [j for j in judged if j.bad]
+    bad = [c for c in checked if c.bad]
     if not bad:
         return None
-    return CaseReport.of(min(bad, key=lambda j: ("random" in j.case.flags, j.case.size)))
+    return CaseReport.of(min(bad, key=lambda c: ("random" in c.case.flags, c.case.size)))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
