@@ -4,19 +4,29 @@ PyTorch and JAX are imported only when an adapter for them is made.
 """
 
 import inspect
+import signal
+import sys
+import threading
+import time
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from .cases import Case, Floats
+from .cases import Case, Floats, cases
 
 Function = Callable[..., Any]
 Inputs = tuple[Any, Any, Any]
-Outputs = tuple[Any, Any | None, str | None]
 Options = dict[str, float]
+Outputs = tuple[Any, Any | None, str | None]
+
+TEACHER_CASE = "batch-of-two"  # Where it is looked at if a gradient reaches the teacher.
+TRIAL_CASES = ("base", "batch-of-two")  # Two, since some losses fail for a single row.
+PACKAGES = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}
 
 
 @dataclass(frozen=True)
@@ -39,43 +49,66 @@ class Result:
 
 
 class Adapter(ABC):
-    """One framework's way to call a loss; `gradient` replaces its automatic differentiation."""
+    """One framework's way to call a loss, each call within `timeout` seconds.
+
+    A function `gradient` replaces automatic differentiation. `temperature` says whether the loss
+    takes one.
+    """
 
     framework = ""
     patience = 1.0  # How many times longer than others a call may take.
 
-    def __init__(self, fn: Function, gradient: Function | None) -> None:
-        self.fn, self.gradient = fn, gradient
+    def __init__(self, fn: Function, gradient: Function | None, timeout: float) -> None:
+        self.fn, self.gradient, self.timeout = fn, gradient, timeout
         self.temperature = takes_temperature(fn)
 
-    def call(self, case: Case, *, with_teacher: bool = False) -> Result:
-        """Value and student gradient; on request, what gradient reaches the teacher."""
+    def call(self, case: Case) -> Result:
+        """Call the loss on one case and keep whatever happens."""
+        started = time.perf_counter()
+        try:
+            with (
+                warnings.catch_warnings(),
+                np.errstate(all="ignore"),
+                time_limit(self.timeout * self.patience),
+            ):
+                warnings.simplefilter("ignore")  # The report is one screen; odd inputs make many.
+                return self._call(case)
+        except _OutOfTime:
+            seconds = time.perf_counter() - started
+            return Result(case.id, "hangs", f"no answer after {seconds:.1f} s")
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            return Result(case.id, "raises", text[:300])
+
+    def _call(self, case: Case) -> Result:
         options = {"temperature": case.temperature} if self.temperature else {}
         inputs = self.inputs(case)
-        raw, gradient, error = self.value_and_gradient(inputs, options)
+        raw, slope, error = self.differentiate(inputs, options, 0)
+        if self.gradient is not None:
+            slope, error = self.gradient(*self.inputs(case), **options), None
         given = (case.student_logits, case.teacher_logits, case.labels)
         pairs = zip(given, map(self.to_numpy, inputs), strict=True)
+        teacher_slope = None
+        if case.id == TEACHER_CASE:
+            with suppress(Exception):  # The call above had none, or has reported it.
+                _, teacher_slope, _ = self.differentiate(self.inputs(case), options, 1)
         return Result(
             case.id,
             loss=self.to_numpy(raw),
-            gradient=None if gradient is None else self.to_numpy(gradient),
+            gradient=None if slope is None else self.to_numpy(slope),
             gradient_error=error,
             inputs_modified=not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs),
-            teacher_gradient=self.teacher_gradient(case, options) if with_teacher else None,
+            teacher_gradient=None if teacher_slope is None else float(abs(teacher_slope).max()),
             returned=type(raw).__module__.split(".")[0],
         )
 
     @abstractmethod
     def inputs(self, case: Case) -> Inputs:
-        """Student logits, teacher logits and labels as the framework's arrays."""
+        """Student logits, teacher logits and labels as arrays of the framework."""
 
     @abstractmethod
-    def value_and_gradient(self, inputs: Inputs, options: Options) -> Outputs:
-        """The value, its gradient in the student's logits, and why there is none."""
-
-    def teacher_gradient(self, case: Case, options: Options) -> float | None:
-        """Largest entry of the gradient that reaches the teacher; None if it cannot be told."""
-        return None
+    def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
+        """The value, its gradient in one of the inputs, and an error if that cannot be had."""
 
     def to_numpy(self, x: Any) -> Floats:
         """A float64 array of the same numbers."""
@@ -90,11 +123,8 @@ class NumpyAdapter(Adapter):
     def inputs(self, case: Case) -> Inputs:
         return case.student_logits.copy(), case.teacher_logits.copy(), case.labels.copy()
 
-    def value_and_gradient(self, inputs: Inputs, options: Options) -> Outputs:
-        with np.errstate(all="ignore"):
-            raw = self.fn(*inputs, **options)
-            gradient = None if self.gradient is None else self.gradient(*inputs, **options)
-        return raw, gradient, None
+    def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
+        return (None if argument else self.fn(*inputs, **options)), None, None
 
 
 class TorchAdapter(Adapter):
@@ -102,42 +132,29 @@ class TorchAdapter(Adapter):
 
     framework = "torch"
 
-    def __init__(self, fn: Function, gradient: Function | None) -> None:
+    def __init__(self, fn: Function, gradient: Function | None, timeout: float) -> None:
         import torch
 
-        super().__init__(fn, gradient)
+        super().__init__(fn, gradient, timeout)
         self.torch: Any = torch
 
     def inputs(self, case: Case) -> Inputs:
         tensor, float32 = self.torch.tensor, self.torch.float32
-        s = tensor(case.student_logits, dtype=float32, requires_grad=True)
-        t = tensor(case.teacher_logits, dtype=float32)
+        s, t = (tensor(x, dtype=float32) for x in (case.student_logits, case.teacher_logits))
         return s, t, tensor(case.labels, dtype=self.torch.int64)
 
-    def value_and_gradient(self, inputs: Inputs, options: Options) -> Outputs:
-        s, t, y = inputs
+    def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
+        x = inputs[argument].requires_grad_(True)
+        slope = self.torch.zeros_like(x)
         with self.torch.enable_grad():
-            raw = self.fn(s, t, y, **options)
-        if self.gradient is not None:
-            return raw, self.gradient(s.detach(), t, y, **options), None
-        if not isinstance(raw, self.torch.Tensor) or not raw.requires_grad:
-            return raw, np.zeros(s.shape), None
-        try:
-            (gradient,) = self.torch.autograd.grad(raw.sum(), s, allow_unused=True)
-        except Exception as error:
-            return raw, None, f"{type(error).__name__}: {error}"
-        return raw, np.zeros(s.shape) if gradient is None else gradient, None
-
-    def teacher_gradient(self, case: Case, options: Options) -> float | None:
-        s, t, y = self.inputs(case)
-        t.requires_grad_(True)
-        try:
-            with self.torch.enable_grad():
-                total = self.fn(s, t, y, **options).sum()
-                (gradient,) = self.torch.autograd.grad(total, t, allow_unused=True)
-        except Exception:  # The plain call has reported it, or had no such trouble.
-            return None
-        return 0.0 if gradient is None else float(gradient.abs().max())
+            raw = self.fn(*inputs, **options)
+        if isinstance(raw, self.torch.Tensor) and raw.requires_grad:
+            try:
+                (found,) = self.torch.autograd.grad(raw.sum(), x, allow_unused=True)
+            except Exception as error:
+                return raw, None, f"{type(error).__name__}: {error}"
+            slope = slope if found is None else found
+        return raw, slope, None
 
     def to_numpy(self, x: Any) -> Floats:
         if isinstance(x, self.torch.Tensor):
@@ -148,65 +165,75 @@ class TorchAdapter(Adapter):
 class JaxAdapter(Adapter):
     """float32 logits (float64 with x64 enabled) and integer labels; gradients by `jax.grad`.
 
-    `fn` is compiled as a whole if it can be: one compilation per shape, not one per operation.
+    The loss is compiled as a whole if it can be: one compilation per shape, not one per operation.
     """
 
     framework = "jax"
     patience = 6.0
 
-    def __init__(self, fn: Function, gradient: Function | None) -> None:
+    def __init__(self, fn: Function, gradient: Function | None, timeout: float) -> None:
         import jax
 
-        super().__init__(fn, gradient)
+        super().__init__(fn, gradient, timeout)
         self.jax: Any = jax
-        self.compile = True
-        self.differentiated: dict[Any, tuple[Function, Function]] = {}
+
+        def total(s: Any, t: Any, y: Any, options: Options) -> tuple[Any, Any]:
+            out = jax.numpy.asarray(fn(s, t, y, **options))
+            return out.sum(), out
+
+        plain = [jax.value_and_grad(total, argnums=i, has_aux=True) for i in (0, 1)]
+        self.plain: list[Function] = plain
+        self.compiled: list[Function] = [jax.jit(function) for function in plain]
 
     def inputs(self, case: Case) -> Inputs:
         array = self.jax.numpy.asarray
         return array(case.student_logits), array(case.teacher_logits), array(case.labels)
 
-    def value_and_gradient(self, inputs: Inputs, options: Options) -> Outputs:
-        if self.gradient is not None:
-            return self.fn(*inputs, **options), self.gradient(*inputs, **options), None
+    def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
         try:
-            return *self._differentiate(inputs, options, 0), None
+            (_, raw), slope = self.compiled[argument](*inputs, options)
+            return raw, slope, None
+        except Exception:  # Not made for tracing: call it as it is from now on.
+            self.compiled = self.plain
+        try:
+            (_, raw), slope = self.plain[argument](*inputs, options)
+            return raw, slope, None
         except Exception as error:
             message = f"{type(error).__name__}: {error}".splitlines()[0]
             return self.fn(*inputs, **options), None, message
-
-    def teacher_gradient(self, case: Case, options: Options) -> float | None:
-        try:
-            _, gradient = self._differentiate(self.inputs(case), options, 1)
-        except Exception:  # The plain call has reported it, or had no such trouble.
-            return None
-        return float(abs(gradient).max())
-
-    def _differentiate(self, inputs: Inputs, options: Options, argument: int) -> tuple[Any, Any]:
-        """Value, and gradient in one of the arguments."""
-
-        def total(s: Any, t: Any, y: Any) -> tuple[Any, Any]:
-            out = self.jax.numpy.asarray(self.fn(s, t, y, **options))
-            return out.sum(), out
-
-        key = (argument, *options.values())
-        if key not in self.differentiated:
-            plain = self.jax.value_and_grad(total, argnums=argument, has_aux=True)
-            self.differentiated[key] = plain, self.jax.jit(plain)
-        plain, compiled = self.differentiated[key]
-        if self.compile:
-            try:
-                (_, raw), gradient = compiled(*inputs)
-                return raw, gradient
-            except Exception:  # Not made for tracing: call it as it is from now on.
-                self.compile = False
-        (_, raw), gradient = plain(*inputs)
-        return raw, gradient
 
 
 ADAPTERS: dict[str, type[Adapter]] = {
     kind.framework: kind for kind in (NumpyAdapter, TorchAdapter, JaxAdapter)
 }
+
+
+def choose_adapter(
+    fn: Function, gradient: Function | None, framework: str | None, timeout: float
+) -> Adapter:
+    """The adapter of the framework; if none is given, of the first that `fn` works with.
+
+    NumPy arrays are tried first: NumPy code takes them, JAX code takes them and returns an array of
+    JAX, PyTorch code refuses them.
+    """
+    if framework:
+        adapter = ADAPTERS[framework](fn, gradient, timeout)
+        _try(adapter)
+        return adapter
+    loaded = [name for name in ("torch", "jax") if name in sys.modules]
+    errors = []
+    for name in ADAPTERS:
+        with suppress(ImportError):
+            adapter = ADAPTERS[name](fn, gradient, timeout)
+            result = _try(adapter)
+            returned = PACKAGES.get(result.returned, name)
+            if returned != name:
+                return choose_adapter(fn, gradient, returned, timeout)
+            if result.state != "raises":
+                return adapter
+            errors.append(result.message)
+    refused = errors[0].startswith(("TypeError", "AttributeError"))
+    return ADAPTERS[loaded[0] if refused and loaded else "numpy"](fn, gradient, timeout)
 
 
 def takes_temperature(fn: Function) -> bool:
@@ -216,3 +243,42 @@ def takes_temperature(fn: Function) -> bool:
     except (TypeError, ValueError):
         return False
     return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt the block after `seconds`, where the system has alarms (Unix, main thread).
+
+    An alarm interrupts Python code only, not what hangs inside a C extension.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class _OutOfTime(BaseException):
+    """Not an Exception, so that a loss that catches those does not swallow it."""
+
+
+def _ring(*_: Any) -> NoReturn:
+    raise _OutOfTime
+
+
+def _try(adapter: Adapter) -> Result:
+    """The first result that is ok, or the last; finds out whether a temperature is accepted."""
+    for case in (c for c in cases() if c.id in TRIAL_CASES):
+        result = adapter.call(case)
+        if result.message.startswith("TypeError") and "temperature" in result.message:
+            adapter.temperature = False  # It is handed on to something that knows none.
+            result = adapter.call(case)
+        if result.state == "ok":
+            break
+    return result

@@ -1,7 +1,7 @@
 """The cases for PLD: those of the vector file, random ones beside them, and one with a NaN."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,40 +98,24 @@ def random_cases(rng: np.random.Generator) -> tuple[Case, ...]:
 
 def nan_case() -> Case:
     """A NaN among the student's logits; the only right answers are NaN and an error."""
-    nan = np.array([np.nan])
-    answer = Answer(nan, np.nan, np.full((1, 3), np.nan))
-    base = cases()[0]
-    return Case(
-        **vars(answer),
+    nan = Answer(np.array([np.nan]), np.nan, np.full((1, 3), np.nan))
+    return replace(
+        cases()[0],
+        **vars(nan),
+        uniform=nan,
         id="nan-in-student",
         comment="One student logit is NaN: the loss must be NaN, or an error, not a number.",
         flags=("nan",),
         student_logits=np.array([[1.0, np.nan, 3.0]]),
-        teacher_logits=base.teacher_logits,
-        labels=base.labels,
-        temperature=1.0,
-        uniform=answer,
-        tolerance=base.tolerance,
     )
 
 
 def _from_json(entry: dict[str, Any]) -> Case:
-    return Case(
-        **vars(_answer(entry)),
-        id=entry["id"],
-        comment=entry["comment"],
-        flags=tuple(entry["flags"]),
-        student_logits=np.array(entry["student_logits"]),
-        teacher_logits=np.array(entry["teacher_logits"]),
-        labels=np.array(entry["labels"]),
-        temperature=entry["temperature"],
-        uniform=_answer(entry["uniform"]),
-        tolerance=entry["tolerance"],
-    )
+    def with_arrays(values: dict[str, Any]) -> dict[str, Any]:
+        return {k: np.array(v) if isinstance(v, list) else v for k, v in values.items()}
 
-
-def _answer(entry: dict[str, Any]) -> Answer:
-    return Answer(np.array(entry["loss_per_row"]), entry["loss"], np.array(entry["gradient"]))
+    uniform = Answer(**with_arrays(entry["uniform"]))
+    return Case(**with_arrays(entry) | {"uniform": uniform, "flags": tuple(entry["flags"])})
 
 
 def _random_case(name: str, rows: int, classes: int, rng: np.random.Generator) -> Case:
@@ -145,15 +129,14 @@ def _random_case(name: str, rows: int, classes: int, rng: np.random.Generator) -
         per_row = np.asarray(reference.pld_loss(s, t, y, weights=weights, reduction="none"))
         return Answer(per_row, per_row.mean(), reference.pld_gradient(s, t, y, weights=weights))
 
-    return Case(
+    return replace(
+        cases()[0],
         **vars(answer("teacher")),
+        uniform=answer("uniform"),
         id=name,
         comment="Random; not in the file.",
         flags=("plain", "random", *(("batch",) if rows > 1 else ())),
         student_logits=s,
         teacher_logits=t,
         labels=y,
-        temperature=1.0,
-        uniform=answer("uniform"),
-        tolerance=cases()[0].tolerance,
     )

@@ -7,16 +7,14 @@ import argparse
 import json
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .adapters import ADAPTERS, Result
-from .cases import Floats
-from .checker import all_cases, report_on, run_and_report
-from .compare import REDUCTIONS, WEIGHTS, Task
+from .checker import REDUCTIONS, WEIGHTS, check_choices, report_numbers, run_and_report
+from .compare import Task
 from .report import Report
 from .running import Child, TargetError
 
@@ -63,16 +61,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> Report:
-    task = Task(args.weights, args.reduction, args.framework, args.timeout).check()
+    check_choices(args.framework, args.weights, args.reduction, args.timeout)
+    task = Task(args.weights, args.reduction)
     if (args.target is None) == (args.outputs is None):
         raise ValueError("give either a function to check or --outputs FILE")
     if args.outputs:
-        pool, results = all_cases(), read_outputs(args.outputs)
-        if not any(c.id in results for c in pool):
-            raise ValueError(
-                f"{args.outputs} holds no case of the vectors; ids are like {pool[0].id!r}"
-            )
-        return report_on(pool, results, replace(task, framework="file"), {})
+        return report_numbers(read_outputs(args.outputs), task)
     with closing(Child(args.target, args.gradient, args.framework, args.timeout)) as child:
         return run_and_report(child, task, {})
 
@@ -104,20 +98,12 @@ def _result(name: str, entry: Any) -> Result:
             f'case {name!r} must hold {{"loss": x, "gradient": [[...]]}}, got {_kind(entry)}'
         )
     try:
-        loss = _numbers(entry["loss"])
-        gradient = None if entry.get("gradient") is None else _numbers(entry["gradient"])
+        loss = np.array(entry["loss"], dtype=np.float64)  # null becomes nan
+        slope = entry.get("gradient")
+        gradient = None if slope is None else np.array(slope, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"case {name!r} holds something that is not a number: {error}") from error
     return Result(name, loss=loss, gradient=gradient)
-
-
-def _numbers(value: Any) -> Floats:
-    def plain(x: Any) -> Any:
-        if isinstance(x, list):
-            return [plain(v) for v in x]
-        return float("nan") if x is None else float(x)
-
-    return np.array(plain(value), dtype=np.float64)
 
 
 def _kind(value: Any) -> str:

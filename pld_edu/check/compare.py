@@ -1,96 +1,67 @@
-"""What was asked for, and whether the numbers that came for each case are right."""
+"""What is asked of the loss, and whether the numbers that came for each case are right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice, permutations, product
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 
-from .adapters import ADAPTERS, Result
+from .adapters import Result
 from .cases import Answer, Case, Floats
 from .engine import same
-from .variants import Formula, LossVariant
+from .variants import LossVariant, gradient, loss
 
-WEIGHTS = ("teacher", "uniform")
-REDUCTIONS = ("mean", "sum", "none")
-MAX_TIE_ORDERS = 64
 BAD = ("wrong", "raises", "hangs", "crashes")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the loss should compute, and how it is called.
+    """What the loss should compute.
 
-    Attributes
-    ----------
-    weights : {"teacher", "uniform"}
-        PLD, or a ListMLE with weights 1/C.
-    reduction : {"mean", "sum", "none"}
-    framework : {"numpy", "torch", "jax"}, optional
-        None if it is not known.
-    timeout : float
-        Seconds per call.
-    temperature : bool
-        Whether the loss takes one.
-    summed_over_classes : bool
-        The weights of a ListMLE are 1, not 1/C.
+    `weights` is "teacher" for PLD or "uniform" for a ListMLE, whose weights may be 1/C or 1
+    (`summed_over_classes`); `reduction` is "mean", "sum" or "none".
     """
 
     weights: str = "teacher"
     reduction: str = "mean"
-    framework: str | None = None
-    timeout: float = 5.0
-    temperature: bool = True
     summed_over_classes: bool = False
-
-    def check(self) -> "Task":
-        """Itself; ValueError for what the checker does not know."""
-        for name, value, known in (
-            ("framework", self.framework, (*ADAPTERS, None)),
-            ("weights", self.weights, WEIGHTS),
-            ("reduction", self.reduction, REDUCTIONS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {known}, got {value!r}")
-        if not self.timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {self.timeout!r}")
-        return self
 
     @property
     def variant(self) -> LossVariant:
-        """The right one."""
+        """The right loss."""
         weights = "ones" if self.summed_over_classes else self.weights
         return LossVariant(weights=weights, over_batch=self.reduction)
 
     def loss(self, case: Case) -> Floats:
         """Right value: [], or [N] without reduction."""
-        answer, scale = self._answer(case), self._scale(case)
-        if self.reduction == "none":
-            return answer.loss_per_row * scale
-        return np.asarray(answer.loss * scale * self._rows(case))
+        answer = self._answer(case)
+        value = answer.loss_per_row if self.reduction == "none" else answer.loss
+        return np.asarray(value * self._scale(case))
 
     def gradient(self, case: Case) -> Floats:
         """Right gradient [N, C]; without reduction each row's own."""
-        rows = len(case.labels) if self.reduction != "mean" else 1
+        rows = len(case.labels) if self.reduction == "none" else 1
         return self._answer(case).gradient * self._scale(case) * rows
 
     def tolerance(self, case: Case) -> tuple[float, float]:
         """Relative and absolute error that float32 arithmetic may make."""
         allowed = case.tolerance["float32"]
-        return allowed["relative"], allowed["absolute"] * self._scale(case) * self._rows(case)
+        return allowed["relative"], allowed["absolute"] * self._scale(case)
 
     def _answer(self, case: Case) -> Answer:
         return case.uniform if self.weights == "uniform" else case
 
-    def _scale(self, case: Case) -> float:
-        return case.student_logits.shape[-1] if self.summed_over_classes else 1.0
+    def _scale(self, case: Case) -> int:
+        """Weights of 1 make the numbers C times as large as 1/C, a sum N times as large."""
+        rows, classes = case.student_logits.shape
+        return (classes if self.summed_over_classes else 1) * (
+            rows if self.reduction == "sum" else 1
+        )
 
-    def _rows(self, case: Case) -> int:
-        return len(case.labels) if self.reduction == "sum" else 1
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CheckedCase:
     """A case, what was asked, what came, and the reason if a failure was expected."""
 
@@ -99,20 +70,42 @@ class CheckedCase:
     result: Result
     failure_expected: str | None = None
 
+    def __repr__(self) -> str:
+        return f"CheckedCase({self.id!r}, {self.outcome!r})"
+
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return self.case.flags
+
     @cached_property
     def expected(self) -> Floats:
+        """Right value, [] or [N]."""
         return self.task.loss(self.case)
 
     @cached_property
     def expected_gradient(self) -> Floats:
+        """Right gradient [N, C]."""
         return self.task.gradient(self.case)
 
     @property
-    def got(self) -> Floats:
-        """The value; one number where one is asked for, whatever axes of length 1 it has."""
-        assert self.result.loss is not None
+    def got(self) -> Any:
+        """The value, one number where one is asked for whatever axes of length 1 it has; or None.
+
+        Whatever came if it has another number of entries than it should.
+        """
         value = self.result.loss
-        return value.reshape(self.expected.shape) if self.shape_right else value
+        return (
+            value.reshape(self.expected.shape) if value is not None and self.shape_right else value
+        )
+
+    @property
+    def got_gradient(self) -> Floats | None:
+        """The gradient that came, if any."""
+        return self.result.gradient
 
     @property
     def shape_right(self) -> bool:
@@ -120,16 +113,9 @@ class CheckedCase:
         return self.result.loss is not None and self.result.loss.size == self.expected.size
 
     @cached_property
-    def value_right(self) -> bool:
+    def loss_right(self) -> bool:
+        """Whether the value is right within the tolerance."""
         return self.shape_right and self._agree(self.got, self.expected)
-
-    @cached_property
-    def gradient_right(self) -> bool:
-        """True too where there is no gradient to check."""
-        if self.result.gradient_error is not None:
-            return False
-        gradient = self.result.gradient
-        return gradient is None or self._agree(gradient, self.expected_gradient)
 
     @cached_property
     def finite(self) -> bool:
@@ -138,45 +124,70 @@ class CheckedCase:
 
     @cached_property
     def outcome(self) -> str:
-        """One word.
+        """What to say of it.
 
         "right", "wrong", "raises", "hangs", "crashes", "skipped", "convention" (right by another
-        rule for ties) or "weak" (wrong beyond student logits of 100).
+        rule for ties), "weak" (wrong beyond student logits of 100) or "expected failure: reason".
         """
-        state = self.result.state
-        if state == "skipped":
-            return "skipped"
-        if "nan" in self.case.flags:
-            return "wrong" if self.finite else "right"
-        if state == "ok" and self.value_right and self.gradient_right:
-            return "right"
-        if "extreme" in self.case.flags and state in ("ok", "raises"):
-            return "weak"
-        if state != "ok":
-            return state
-        if "ties" in self.case.flags and self.reproduced_by(Formula.of(self.task.variant)):
-            return "convention"
-        return "wrong"
+        outcome = self._outcome()
+        expected = self.failure_expected and outcome in BAD
+        return f"expected failure: {self.failure_expected}" if expected else outcome
 
     @property
     def bad(self) -> bool:
         """Whether this case shows a fault."""
-        return self.outcome in BAD and self.failure_expected is None
+        return self.outcome in BAD
 
     def reproduced_by(
-        self, formula: Formula, *, slack: float = 1.0, gradients: bool = True
+        self, variant: LossVariant, *, slack: float = 1.0, gradients: bool = True
     ) -> bool:
-        """Whether `formula`, with some order of tied classes, gives these numbers."""
-        if not self.finite:
+        """Whether the variant, with some order of tied classes, gives these numbers."""
+        if not self.finite or (gradients and self.result.gradient_error):
             return False
-        gradient = self.result.gradient if gradients else None
-        for keys in tie_orders(self.case):
-            if self._reproduced(self.got, formula.loss(self.case, keys), slack) and (
-                gradient is None
-                or self._reproduced(gradient, formula.gradient(self.case, keys), slack)
-            ):
-                return True
-        return False
+        slope = self.got_gradient if gradients else None
+        return any(
+            self._reproduced(self.got, loss(variant, self.case, keys).real, slack)
+            and (
+                slope is None or self._reproduced(slope, gradient(variant, self.case, keys), slack)
+            )
+            for keys in tie_orders(self.case)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers and lists."""
+        inputs = ("student_logits", "teacher_logits", "labels", "temperature")
+        numbers = ("expected", "got", "expected_gradient", "got_gradient")
+        return {
+            "id": self.id,
+            "flags": self.flags,
+            **{name: _as_list(getattr(self, name)) for name in numbers},
+            "loss_right": self.loss_right,
+            "outcome": self.outcome,
+            "message": self.result.message,
+            "inputs": {name: _as_list(getattr(self.case, name)) for name in inputs},
+        }
+
+    def _outcome(self) -> str:
+        state = self.result.state
+        if state == "skipped":
+            return "skipped"
+        if "nan" in self.flags:
+            return "wrong" if self.finite else "right"
+        if state == "ok" and self.loss_right and self._gradient_right():
+            return "right"
+        if "extreme" in self.flags and state in ("ok", "raises"):
+            return "weak"
+        if state != "ok":
+            return state
+        if "ties" in self.flags and self.reproduced_by(self.task.variant):
+            return "convention"
+        return "wrong"
+
+    def _gradient_right(self) -> bool:
+        """True too where there is no gradient to check."""
+        if self.result.gradient_error is not None:
+            return False
+        return self.got_gradient is None or self._agree(self.got_gradient, self.expected_gradient)
 
     def _agree(self, got: Floats, wanted: Floats, slack: float = 1.0, size: float = 1.0) -> bool:
         """Whether numbers of a size are equal up to `slack` times the tolerance of this case."""
@@ -196,13 +207,14 @@ def compare(
     expected_failures: Mapping[str, str],
 ) -> list[CheckedCase]:
     """Every case that has a result, with what it should be."""
-    checked = [
-        CheckedCase(case, task, results[case.id], _expected_failure(case, expected_failures))
-        for case in cases
-        if case.id in results
-    ]
-    if task.weights == "uniform":  # A ListMLE may have weights 1/C or 1.
-        summed = [replace(c, task=replace(task, summed_over_classes=True)) for c in checked]
+    checked = []
+    for case in cases:
+        if case.id in results:
+            keys = [key for key in (case.id, *case.flags) if key in expected_failures]
+            reason = expected_failures[keys[0]] if keys else None
+            checked.append(CheckedCase(case, task, results[case.id], reason))
+    if task.weights == "uniform" and not task.summed_over_classes:
+        summed = compare(cases, results, replace(task, summed_over_classes=True), expected_failures)
         if _right_plain_cases(summed) >= _right_plain_cases(checked):
             return summed
     return checked
@@ -212,24 +224,13 @@ def tie_orders(case: Case) -> list[Floats | None]:
     """Sorting keys that break ties of the teacher in every way; [None] without ties."""
     if "ties" not in case.flags:
         return [None]
-    groups = []
-    for n, row in enumerate(case.teacher_logits):
-        for value in np.unique(row):
-            (members,) = np.nonzero(row == value)
-            if len(members) > 1:
-                groups.append([(n, order) for order in permutations(members)])
-    out: list[Floats | None] = []
-    for choice in islice(product(*groups), MAX_TIE_ORDERS):
-        keys = case.teacher_logits.copy()
-        for n, order in choice:
-            keys[n, list(order)] -= 1e-6 * np.arange(len(order))
-        out.append(keys)
-    return out
-
-
-def _expected_failure(case: Case, reasons: Mapping[str, str]) -> str | None:
-    return next((reasons[key] for key in (case.id, *case.flags) if key in reasons), None)
+    orders = permutations(range(case.teacher_logits.shape[-1]))
+    return [case.teacher_logits - 1e-6 * np.array(order) for order in orders]
 
 
 def _right_plain_cases(checked: Sequence[CheckedCase]) -> int:
-    return sum(c.value_right for c in checked if "plain" in c.case.flags)
+    return sum(c.loss_right for c in checked if "plain" in c.flags)
+
+
+def _as_list(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,11 +1,11 @@
 """From checked cases to causes: which known mistakes would have printed exactly these numbers?
 
-The plain cases decide on the formula: it must reproduce every one of them. In the light of that
-formula, `numerics` looks at what is left: large and spread logits, gradients, side effects.
+The plain cases decide on the variant of the loss: it must reproduce every one of them. `numerics`
+then compares the rest with that variant: large and spread logits, gradients, side effects.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from typing import NamedTuple
@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from . import numerics
+from .cases import Floats
 from .compare import CheckedCase
 from .engine import common_factor, find_mistake
 from .mistakes import MISTAKES
 from .report import Cause
-from .variants import Formula, LossVariant
+from .variants import LossVariant, loss
 
-ENOUGH = 4  # Cases a formula must reproduce before it counts as an explanation.
+ENOUGH = 4  # Cases a variant must reproduce before it counts as an explanation.
 SMALL = 16  # Logits in a case up to which gradients of candidates are compared too.
 PLAIN_EPS = 1e-9  # An eps from here on shows in plain cases.
 SLACK, HALF_PRECISION_SLACK = 3.0, 1000.0
@@ -27,84 +28,84 @@ LOG_BASES = {1 / math.log(2): "2", 1 / math.log(10): "10"}
 
 
 class Explanation(NamedTuple):
-    """A formula, and the mistakes in it: a name, and a sentence or None for the usual one."""
+    """A variant, and the mistakes in it: a name, and a sentence or None for the usual one."""
 
-    formula: Formula
+    variant: LossVariant
     mistakes: tuple[tuple[str, str | None], ...] = ()
 
 
 def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
     """Every cause that can be told from these numbers, mistakes first."""
-    causes = failures_to_answer(checked) + _wrong_shape(checked)
+    causes = failures_to_answer(checked)
     bad = [c for c in checked if c.bad]
-    plain = [
-        c for c in checked if c.finite and "plain" in c.case.flags and c.failure_expected is None
-    ]
+    misshapen = [c for c in bad if c.result.state == "ok" and not c.shape_right]
+    if misshapen:
+        first = misshapen[0]
+        asked = f'reduction="{first.task.reduction}" asks for {first.expected.shape}'
+        sentence = f"The result has shape {first.got.shape}; {asked}."
+        causes.append(Cause.of("wrong-shape", misshapen, sentence))
+    plain = [c for c in checked if c.finite and "plain" in c.flags and not c.failure_expected]
     half = numerics.low_precision_dtype(checked)
     slack = HALF_PRECISION_SLACK if half else SLACK
     explanation = explain(plain, slack)
     if half and bad:
         sentence = f"Every result is a {half} number: {half} arithmetic inside."
-        causes.append(Cause.of("low-precision", sum(c.finite for c in bad), sentence))
+        causes.append(Cause.of("low-precision", [c for c in bad if c.finite], sentence))
     if explanation is not None:
-        formula, mistakes = explanation
-        explained = [c for c in bad if c.reproduced_by(formula, slack=slack, gradients=False)]
-        causes += [Cause.of(name, len(explained), text) for name, text in mistakes]
+        variant, mistakes = explanation
+        explained = [c for c in bad if c.reproduced_by(variant, slack=slack, gradients=False)]
+        causes += [Cause.of(name, explained, sentence) for name, sentence in mistakes]
         if not half:
-            numerical, formula = numerics.numerical_causes(checked, formula)
+            numerical, variant = numerics.numerical_causes(checked, variant)
             smooth = [c for c in checked if not (numerical and c.case.numerical)]
-            causes += numerical + numerics.gradient_causes(smooth, formula)
+            causes += numerical + numerics.gradient_causes(smooth, variant)
     elif any(c.bad for c in plain):
         causes.append(_unknown([c for c in bad if c.finite]))
-    causes += numerics.hidden_nan(checked)
-    causes += numerics.side_effects(checked)
+    causes += numerics.other_mistakes(checked)
     if bad and not any(cause.kind == "mistake" for cause in causes):
         causes.append(_unknown(bad))
-    if not any(cause.kind == "mistake" for cause in causes):
-        causes += numerics.extreme_cause(checked)
-    return _merge(causes + numerics.ties_cause(checked))
+    passes = not any(cause.kind == "mistake" for cause in causes)
+    return _merge(causes + numerics.remarks(checked, extreme=passes))
 
 
 def failures_to_answer(checked: Sequence[CheckedCase]) -> list[Cause]:
     """Exceptions, hangs and crashes."""
     causes = []
     for state in ("crashes", "hangs", "raises"):
-        failing = [c for c in checked if c.outcome == state and c.failure_expected is None]
+        failing = [c for c in checked if c.outcome == state]
         if failing:
             first = min(failing, key=lambda c: c.case.size)
-            sentence = f"{first.case.id}: {first.result.message}."
-            causes.append(Cause.of(state, len(failing), sentence))
+            causes.append(Cause.of(state, failing, f"{first.id}: {first.result.message}."))
     return causes
 
 
 def explain(plain: Sequence[CheckedCase], slack: float) -> Explanation | None:
-    """The right formula, one mistake, a factor, a blend, or a pair; None if nothing fits."""
+    """The right loss, one mistake, a factor, a blend, or a pair; None if nothing fits."""
     if len(plain) < ENOUGH:
         return None
     plain = sorted(plain, key=_distinguishes, reverse=True)
     small = [c for c in plain if c.case.size <= SMALL]
     right = plain[0].task.variant
     singles = [
-        (replace(right, **changes), mistake.name)
+        (variant, mistake.name)
         for mistake in MISTAKES
-        for changes in mistake.variants
-        if replace(right, **changes) != right
+        for variant in (replace(right, **changes) for changes in mistake.variants)
+        if variant != right
     ]
 
     def fits(candidate: Explanation) -> bool:
-        formula = candidate.formula
-        return all(c.reproduced_by(formula, slack=slack, gradients=False) for c in plain)
+        return all(c.reproduced_by(candidate.variant, slack=slack, gradients=False) for c in plain)
 
     def fits_gradients(candidate: Explanation) -> bool:
-        return all(c.reproduced_by(candidate.formula, slack=slack) for c in small)
+        return all(c.reproduced_by(candidate.variant, slack=slack) for c in small)
 
     for candidates in (
-        [Explanation(Formula.of(right))],
+        [Explanation(right)],
         (_explanation(variant, name) for variant, name in singles),
         _scaled(plain, right),
         _blends(plain, right),
         _pairs(right),
-        (found for variant, name in singles for found in _scaled(plain, variant, name)),
+        (scaled for variant, name in singles for scaled in _scaled(plain, variant, name)),
     ):
         found = find_mistake(candidates, fits, fits_gradients)
         if found is not None:
@@ -123,7 +124,7 @@ def _explanation(variant: LossVariant, *names: str) -> Explanation:
             return f"Only the first {variant.top} ranks count; the rest is dropped."
         return None
 
-    return Explanation(Formula.of(variant), tuple((name, sentence(name)) for name in names))
+    return Explanation(variant, tuple((name, sentence(name)) for name in names))
 
 
 def _pairs(right: LossVariant) -> Iterator[Explanation]:
@@ -141,15 +142,13 @@ def _scaled(
     plain: Sequence[CheckedCase], variant: LossVariant, *names: str
 ) -> Iterator[Explanation]:
     """The variant times a factor, if two cases with large losses agree on one."""
-    big = [c for c in plain if "ties" not in c.case.flags and np.abs(c.expected).max() > 0.1][:2]
-    values = [Formula.of(variant).loss(c.case) for c in big]
-    if len(big) < 2 or any(v.shape != c.got.shape for v, c in zip(values, big, strict=True)):
-        return
-    got = np.concatenate([np.ravel(c.got) for c in big])
-    factor = common_factor(got, np.concatenate([np.ravel(v) for v in values]), rtol=1e-3)
-    if factor is not None:
-        known = _explanation(variant, *names).mistakes
-        yield Explanation(Formula.of(variant, factor), (*known, _name_factor(factor)))
+    big = [c for c in plain if "ties" not in c.flags and np.abs(c.expected).max() > 0.1][:2]
+    if len(big) == 2:
+        factor = common_factor(_join(c.got for c in big), _values(variant, big), rtol=1e-3)
+        if factor is not None:
+            scaled = replace(variant, factor=factor, extra_factor=factor)
+            known = _explanation(variant, *names).mistakes
+            yield Explanation(scaled, (*known, _name_factor(factor)))
 
 
 def _name_factor(factor: float) -> tuple[str, str | None]:
@@ -162,24 +161,22 @@ def _name_factor(factor: float) -> tuple[str, str | None]:
 
 
 def _blends(plain: Sequence[CheckedCase], right: LossVariant) -> Iterator[Explanation]:
-    """``a L + b M``: PLD plus a loss M that people add, with a and b from least squares."""
-    plain = [c for c in plain if "ties" not in c.case.flags]
-    got = np.concatenate([np.ravel(c.got) for c in plain])
-    for name, words, other in (
-        ("extra-cross-entropy", "cross-entropy", replace(right, weights="one-hot")),
-        ("extra-kd", "KD's term", replace(right, extra="kl after")),
+    """``a L + b M``: the right loss plus a term that people add, a and b by least squares."""
+    plain = [c for c in plain if "ties" not in c.flags]
+    for name, words, extra in (
+        ("extra-cross-entropy", "cross-entropy", "ce in rows"),
+        ("extra-kd", "KD's term", "kl after"),
     ):
         columns = [
-            np.concatenate([np.ravel(Formula.of(v).loss(c.case)) for c in plain])
-            for v in (right, other)
+            _values(replace(right, factor=a, extra=extra, extra_factor=1.0 - a), plain)
+            for a in (1.0, 0.0)
         ]
+        got = _join(c.got for c in plain)
         (a, b), *_ = np.linalg.lstsq(np.stack(columns, axis=1), got)
-        formula = Formula(((a, right), (b, other)))
-        if name == "extra-kd":  # That variant holds PLD too: a L + b (L + M).
-            a += b
         if abs(b) > 1e-3:
             sentence = f"{_times(a, 'the right loss')} plus {_times(b, words)}."
-            yield Explanation(formula, ((name, sentence[0].upper() + sentence[1:]),))
+            blend = replace(right, factor=a, extra=extra, extra_factor=b)
+            yield Explanation(blend, ((name, sentence[0].upper() + sentence[1:]),))
 
 
 def _times(factor: float, words: str) -> str:
@@ -187,22 +184,19 @@ def _times(factor: float, words: str) -> str:
     return words if text == "1" else f"{text} times {words}"
 
 
+def _values(variant: LossVariant, checked: Sequence[CheckedCase]) -> Floats:
+    """What the variant gives in these cases, one after the other."""
+    return _join(loss(variant, c.case).real for c in checked)
+
+
+def _join(values: Iterable[Floats]) -> Floats:
+    return np.concatenate([np.ravel(v) for v in values])
+
+
 def _distinguishes(c: CheckedCase) -> tuple[bool, bool, bool]:
     """Cases that tell most mistakes apart come first: they end a comparison early."""
     rows, classes = c.case.student_logits.shape
     return c.case.temperature != 1.0, rows > 1, 3 <= classes <= 12
-
-
-def _wrong_shape(checked: Sequence[CheckedCase]) -> list[Cause]:
-    failing = [c for c in checked if c.bad and c.result.state == "ok" and not c.shape_right]
-    if not failing:
-        return []
-    first = failing[0]
-    sentence = (
-        f"The result has shape {first.got.shape}; "
-        f'reduction="{first.task.reduction}" asks for {first.expected.shape}.'
-    )
-    return [Cause.of("wrong-shape", len(failing), sentence)]
 
 
 def _merge(causes: Sequence[Cause]) -> list[Cause]:
@@ -216,6 +210,6 @@ def _merge(causes: Sequence[Cause]) -> list[Cause]:
 
 
 def _unknown(bad: Sequence[CheckedCase]) -> Cause:
-    only_random = all("random" in c.case.flags for c in bad)
+    only_random = all("random" in c.flags for c in bad)
     text = "All published cases are right, random ones are not: a table of answers?"
-    return Cause.of("unknown", 0, text if only_random else None)
+    return Cause.of("unknown", (), text if only_random else None)

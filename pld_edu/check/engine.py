@@ -6,8 +6,7 @@ Both take the same three steps with code that somebody wrote:
    `exercises.calling` calls a learner's function.
 2. **Compare** its numbers with the right ones: `same`.
 3. If they differ, **look for the known mistake that gives exactly these numbers**: `find_mistake`.
-   For numbers that no known mistake gives, `describe_relation` says if they are wrong in a simple
-   way, such as a factor or a sign.
+   If there is none, `describe_relation` says if all numbers are wrong in one simple way.
 
 Nothing here knows a loss or an exercise; it needs NumPy alone.
 """
@@ -23,27 +22,15 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Candidate = TypeVar("Candidate")
 
-# A number is "right to a few digits" within these tolerances, relative to itself and to the
-# largest number.
-FEW_DIGITS = 1e-4, 1e-6
+FEW_DIGITS = {"rtol": 1e-4, "atol": 1e-6}  # atol is relative to the largest number.
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A known mistake.
+    """A known mistake: its name, what is wrong, and how to mend it (in an exercise, a hint).
 
-    Attributes
-    ----------
-    name : str
-        Short, with hyphens; unique in its table.
-    sentence : str
-        What is wrong.
-    fix : str
-        How to mend it (in an exercise a hint, which does not give the answer away).
-    variants : tuple
-        What somebody who makes this mistake writes. For the checker each variant is a dict of
-        changes to the loss, for an exercise a wrong answer: a value or a function. Empty if the
-        mistake is recognised in another way.
+    `variants` are what people write who make it: for the checker dicts of changes to the loss, for
+    an exercise wrong answers, values or functions. Empty if it is recognised in another way.
     """
 
     name: str
@@ -55,12 +42,8 @@ class Mistake:
 class Relation(NamedTuple):
     """A simple way in which numbers are wrong.
 
-    Attributes
-    ----------
-    kind : {"kind", "shape", "not finite", "sign", "factor", "digits", "offset"}
-    sentence : str
-    number : float
-        The factor (kinds "sign" and "factor") or the offset; otherwise nan.
+    `kind` is "kind", "shape", "not finite", "sign", "factor", "digits" or "offset"; `number` is the
+    factor or the offset, otherwise nan.
     """
 
     kind: str
@@ -71,12 +54,8 @@ class Relation(NamedTuple):
 def same(got: Any, wanted: Any, rtol: float, atol: float) -> bool:
     """Whether two answers agree: numbers within a tolerance, everything else exactly.
 
-    Parameters
-    ----------
-    got, wanted : Any
-        Numbers, arrays, strings, sets, or tuples and dicts of these. Two nan agree.
-    rtol, atol : float
-        Numbers agree if ``|got - wanted| <= atol + rtol * |wanted|``.
+    Answers are numbers, arrays, strings, sets, or tuples and dicts of these. Numbers agree if
+    ``|got - wanted| <= atol + rtol * |wanted|``, and so do two nan.
     """
     if isinstance(wanted, dict):
         return (
@@ -133,11 +112,10 @@ def find_mistake(
     candidates : iterable
         The likeliest first, since different mistakes may give the same numbers.
     fits : callable
-        ``fits(candidate)``: whether the candidate gives the numbers that count, for instance those
-        of all cases where a finite number came.
+        ``fits(candidate)``: whether the candidate gives the numbers that count.
     fits_fully : callable, optional
-        A stricter test: a candidate that passes both is preferred to earlier ones that pass only
-        the first, for instance one that also gives the same gradients.
+        A stricter test, for instance of the gradients too: a candidate that passes both is
+        preferred to earlier ones that pass only the first.
     """
     fallback = None
     for candidate in candidates:
@@ -151,18 +129,10 @@ def find_mistake(
 def describe_relation(
     got: Sequence[Any], wanted: Sequence[Any], rtol: float = 1e-8
 ) -> Relation | None:
-    """The one simple way in which all numbers are wrong, if there is one.
+    """The one simple way in which all numbers are wrong; None if there is none.
 
-    Parameters
-    ----------
-    got, wanted : sequence
-        One entry per case: a number, an array or anything else.
-    rtol : float
-        How closely the numbers must obey the relation; 1e-3 suits float32.
-
-    Returns
-    -------
-    Relation or None
+    `got` and `wanted` hold one entry per case: a number, an array or anything else. The numbers
+    must obey the relation within `rtol`; 1e-3 suits float32.
     """
     x, y = [], []
     for g, w in zip(got, wanted, strict=True):
@@ -206,7 +176,7 @@ def _compare_numbers(x: Array, y: Array, rtol: float) -> Relation | None:
     if factor is not None and not np.isclose(factor, 1.0, rtol=max(rtol, 1e-5)):
         return Relation("factor", f"Every number is {factor:.4g} times the right one.", factor)
     scale = np.abs(y).max()
-    if np.allclose(x, y, rtol=FEW_DIGITS[0], atol=FEW_DIGITS[1] * scale):
+    if np.allclose(x, y, rtol=FEW_DIGITS["rtol"], atol=FEW_DIGITS["atol"] * scale):
         sentence = "Right to a few digits only: rounding, float32 perhaps, has taken the others."
         return Relation("digits", sentence)
     offset = float((x - y)[0])

@@ -12,8 +12,7 @@ variant comes from a complex step, ``Im L(s + i h) / h``: exact to rounding, wit
 for each mistake.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,37 +46,15 @@ class LossVariant:
     over_classes: str = "sum"  # or "mean"
     tau_power: int = 0
     over_batch: str = "mean"  # or "sum", "twice", "none"
+    factor: float = 1.0
     extra: str = "none"  # or "ce in rows", "ce of scaled", "ce after", "kl after"
+    extra_factor: float = 1.0
 
     @property
     def possible(self) -> bool:
         """False for a list of C-1 or C+1 classes where only one of C makes sense."""
         whole = self.label not in ("twice", "absent")
         return whole or (self.gather == "ranking" and self.weights_order != "class")
-
-
-@dataclass(frozen=True)
-class Formula:
-    """A weighted sum of variants, ``sum_j a_j L_j``; nearly always one variant with a = 1."""
-
-    terms: tuple[tuple[float, LossVariant], ...]
-
-    @classmethod
-    def of(cls, variant: LossVariant, factor: float = 1.0) -> "Formula":
-        """One variant times a factor."""
-        return cls(((factor, variant),))
-
-    def loss(self, case: Case, keys: Floats | None = None) -> Floats:
-        """Value: [], or [N] without reduction."""
-        return np.sum([a * loss(v, case, keys).real for a, v in self.terms], axis=0)
-
-    def gradient(self, case: Case, keys: Floats | None = None) -> Floats:
-        """Gradient [N, C] in the student's logits."""
-        return np.sum([a * gradient(v, case, keys) for a, v in self.terms], axis=0)
-
-    def changed(self, **changes: Any) -> "Formula":
-        """The same sum of changed variants."""
-        return Formula(tuple((a, replace(v, **changes)) for a, v in self.terms))
 
 
 def loss(
@@ -95,23 +72,21 @@ def loss(
         Stands in for the student's logits.
     """
     original: Numbers = case.student_logits if s is None else s
-    t, y, tau = case.teacher_logits, case.labels, case.temperature
+    t, tau = case.teacher_logits, case.temperature
     x = _student(variant, original, tau)
     pi = _ranking(variant, case, t if keys is None else keys)
     with np.errstate(all="ignore"):
         terms = _alpha(variant, case, x, pi) * _steps(variant, _gather(x, pi))
-    rows = terms[..., : variant.top].sum(axis=-1)  # L = sum_k alpha_k (R_k - s_{pi_k})
-    if variant.extra in ("ce in rows", "ce of scaled"):
-        rows = rows + _cross_entropy(original if variant.extra == "ce in rows" else x, y)
+    rows = variant.factor * terms[..., : variant.top].sum(-1)  # L = sum_k alpha_k (R_k - s_{pi_k})
+    extra = variant.extra_factor * _extra(variant, original, x, case)
+    after = variant.extra.endswith("after")
+    if not after:
+        rows = rows + extra
     if variant.over_classes == "mean":
         rows = rows / pi.shape[-1]
-    rows = rows * tau**variant.tau_power
-    value = _reduce(rows, variant.over_batch)
-    after = variant.over_batch if variant.over_batch == "none" else "mean"
-    if variant.extra == "ce after":
-        value = value + _reduce(_cross_entropy(original, y), after)
-    elif variant.extra == "kl after":
-        value = value + _reduce(_divergence(original, t, tau), after)
+    value = _reduce(rows * tau**variant.tau_power, variant.over_batch)
+    if after:
+        value = value + _reduce(extra, "none" if variant.over_batch == "none" else "mean")
     return value
 
 
@@ -242,8 +217,13 @@ def _gather(x: Numbers, pi: NDArray[np.int64]) -> Numbers:
 
 
 def _softmax(x: Numbers) -> Numbers:
-    e = np.exp(x - x.real.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.exp(_log_softmax(x))
+
+
+def _log_softmax(x: Numbers) -> Numbers:
+    """``x_c - log sum_l exp(x_l)``, for complex numbers too."""
+    x = x - x.real.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
 def _standardise(x: Numbers) -> Numbers:
@@ -252,19 +232,17 @@ def _standardise(x: Numbers) -> Numbers:
         return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True))
 
 
-def _cross_entropy(s: Numbers, y: NDArray[np.int64]) -> Numbers:
-    """``log sum_c exp(s_c) - s_y``."""
-    x = s - s.real.max(axis=-1, keepdims=True)
-    return np.log(np.exp(x).sum(axis=-1)) - x[..., np.arange(len(y)), y]
-
-
-def _divergence(s: Numbers, t: Floats, tau: float) -> Numbers:
-    """``tau^2 KL(softmax(t / tau) || softmax(s / tau))``, KD's term."""
-    q = softmax(t / tau, axis=-1)
-    x = (s - s.real.max(axis=-1, keepdims=True)) / tau
-    log_p = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
-    log_q = np.log(np.maximum(q, 1e-300))
-    return tau**2 * (q * (log_q - log_p)).sum(axis=-1)
+def _extra(variant: LossVariant, s: Numbers, x: Numbers, case: Case) -> Numbers:
+    """What is added to each row [..., N]: cross-entropy of s or of x, KD's term, or 0."""
+    y, tau = case.labels, case.temperature
+    if variant.extra == "none":
+        return np.zeros(len(y))
+    if variant.extra == "kl after":  # tau^2 KL(softmax(t / tau) || softmax(s / tau))
+        q = softmax(case.teacher_logits / tau, axis=-1)
+        log_q = np.log(np.maximum(q, 1e-300))
+        return tau**2 * (q * (log_q - _log_softmax(s / tau))).sum(axis=-1)
+    log_p = _log_softmax(x if variant.extra == "ce of scaled" else s)
+    return -log_p[..., np.arange(len(y)), y]  # log sum_c exp(s_c) - s_y
 
 
 def _reduce(rows: Numbers, how: str) -> Numbers:

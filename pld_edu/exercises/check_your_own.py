@@ -12,7 +12,7 @@ import torch
 
 from pld_edu.check import VECTORS, Case, cases
 from pld_edu.check.engine import Mistake, as_array
-from pld_edu.check.findings import BY_NAME
+from pld_edu.check.mistakes import BY_NAME
 
 from .calling import NotYet
 from .kinds import Code, Values, wrong

@@ -9,7 +9,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from pld_edu import reference
 from pld_edu.check.engine import Mistake
-from pld_edu.check.findings import BY_NAME
+from pld_edu.check.mistakes import BY_NAME
 
 from .calling import Floats, NotYet, call
 from .kinds import Code, Values, wrong

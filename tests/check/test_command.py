@@ -84,9 +84,9 @@ def test_a_crash_is_a_finding_and_the_other_cases_are_still_run(command):
     assert status == 1
     assert names(report) == ["crashes"]
     assert "SIGSEGV" in report["causes"][0]["sentence"]
-    verdicts = {c["id"]: c["verdict"] for c in report["cases"]}
-    assert verdicts["batch-of-three"] == "crashes"
-    assert verdicts["spread-20000"] == "right"
+    outcomes = {c["id"]: c["outcome"] for c in report["cases"]}
+    assert outcomes["batch-of-three"] == "crashes"
+    assert outcomes["spread-20000"] == "right"
 
 
 def test_a_hang_outside_python_is_ended(command):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pld_edu.check import cases
-from pld_edu.check.findings import BY_NAME
+from pld_edu.check.mistakes import BY_NAME
 from tests.support import mutants
 
 CHAPTER = Path(__file__).parents[2] / "book" / "failure_modes.md"

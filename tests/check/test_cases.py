@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pld_edu.check import VECTORS, cases
-from pld_edu.check.make_vectors import build
+from tests.support.make_vectors import build
 
 DATA = json.loads(VECTORS.read_text(encoding="utf-8"))
 KEYS = {

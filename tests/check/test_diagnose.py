@@ -20,7 +20,7 @@ def test_every_known_mistake_is_named(name):
     report = check_loss(mutants.MUTANTS[name])
     assert not report.passed
     assert mistakes(report) == [name]
-    wrong = sum(c.verdict == "wrong" and isfinite(c.got) for c in report.cases)
+    wrong = sum(c.outcome == "wrong" and isfinite(c.got) for c in report.cases)
     assert report.causes[0].explains == wrong
 
 

@@ -1,15 +1,16 @@
-"""Write `vectors_v1.json` from 60-digit arithmetic: ``python -m pld_edu.check.make_vectors``.
+"""Write `vectors_v1.json`: ``python -m tests.support.make_vectors`` in the folder of the clone.
 
-The numbers come from the formulas of arXiv 2506.12542 (Sec. 4.2 and App. A), spelled out in mpmath
-and rounded once, at the end, to float64. None of this package's own losses takes part.
+The numbers are those of `exact`, in 60 digits and rounded once, at the end, to float64. None of the
+package's own losses takes part.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-VECTORS = Path(__file__).with_name("vectors_v1.json")
-DIGITS = 60
+from tests.support import exact
+
+VECTORS = Path(__file__).parents[2] / "pld_edu" / "check" / "vectors_v1.json"
 REGULAR_SCALE = 100.0
 
 FLAGS = {
@@ -140,46 +141,14 @@ def inputs() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def ranking(teacher: list[float], label: int) -> list[int]:
-    """Label first, then by descending teacher logit; equal logits keep the lower index first."""
-    others = [c for c in range(len(teacher)) if c != label]
-    return [label, *sorted(others, key=lambda c: (-teacher[c], c))]
-
-
-def exact_row(
-    mp: Any, student: list[float], order: list[int], alpha: list[Any]
-) -> tuple[Any, list[Any]]:
-    """Loss ``sum_k alpha_k (R_k - s_k)`` and gradient ``sum_k alpha_k (sigma_k - e_k)``."""
-    loss = mp.mpf(0)
-    gradient = [mp.mpf(0)] * len(student)
-    for k, chosen in enumerate(order):
-        worths = {c: mp.exp(mp.mpf(student[c])) for c in order[k:]}
-        total = mp.fsum(worths.values())
-        loss += alpha[k] * (mp.log(total) - student[chosen])
-        for c, worth in worths.items():
-            gradient[c] += alpha[k] * worth / total
-        gradient[chosen] -= alpha[k]
-    return loss, gradient
-
-
-def answers(mp: Any, case: dict[str, Any], weights: str) -> dict[str, Any]:
+def answers(case: dict[str, Any], weights: str) -> dict[str, Any]:
     """Loss per row, mean loss and its gradient, rounded to float64 at the very end."""
-    rows, gradients = [], []
-    for s, t, y in zip(case["student_logits"], case["teacher_logits"], case["labels"], strict=True):
-        order = ranking(t, y)
-        if weights == "uniform":
-            alpha = [mp.mpf(1) / len(t)] * len(t)
-        else:
-            worths = [mp.exp(mp.mpf(x) / mp.mpf(case["temperature"])) for x in t]
-            alpha = [worths[c] / mp.fsum(worths) for c in order]
-        loss, gradient = exact_row(mp, s, order, alpha)
-        rows.append(loss)
-        gradients.append(gradient)
-    n = len(rows)
+    inputs = zip(case["student_logits"], case["teacher_logits"], case["labels"], strict=True)
+    rows = [exact.pld(s, t, y, case["temperature"], weights) for s, t, y in inputs]
     return {
-        "loss_per_row": [float(x) for x in rows],
-        "loss": float(mp.fsum(rows) / n),
-        "gradient": [[float(x / n) for x in row] for row in gradients],
+        "loss_per_row": [float(loss) for loss, _ in rows],
+        "loss": float(exact.mp.fsum(loss for loss, _ in rows) / len(rows)),
+        "gradient": [[float(x / len(rows)) for x in gradient] for _, gradient in rows],
     }
 
 
@@ -195,19 +164,16 @@ def tolerance(case: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def build() -> str:
     """The whole file as text."""
-    from mpmath import mp
-
-    cases = []
-    with mp.workdps(DIGITS):
-        for case in inputs():
-            uniform = {"uniform": answers(mp, case, "uniform")}
-            cases.append(
-                case | answers(mp, case, "teacher") | uniform | {"tolerance": tolerance(case)}
-            )
+    cases = [
+        case
+        | answers(case, "teacher")
+        | {"uniform": answers(case, "uniform"), "tolerance": tolerance(case)}
+        for case in inputs()
+    ]
     head = {
         "version": 1,
         "source": "arXiv 2506.12542",
-        "digits": DIGITS,
+        "digits": exact.mp.dps,
         "notes": {"read_me": READ_ME, "flags": FLAGS},
     }
     lines = [f" {json.dumps(k)}: {json.dumps(v, indent=1)}," for k, v in head.items()]
