@@ -31,7 +31,7 @@ class Reliability(NamedTuple):
 
     @property
     def expected_error(self) -> float:
-        """The expected calibration error: sum over bins of n_b / N |accuracy_b - confidence_b|."""
+        """Expected calibration error: ``sum_b n_b / N |accuracy_b - confidence_b|``."""
         return float(np.nansum(np.abs(self._weighted_gaps)))
 
     @property
