@@ -16,7 +16,7 @@ ROOMS = {
     for path in PACKAGE.iterdir()
     if path.name != "__init__.py" and (path.suffix == ".py" or (path / "__init__.py").exists())
 }
-STEPS = re.findall(r"^\| `([\w.]+)` \| `(\w+/\w+\.py)` \| ", PAGE, re.M)
+STEPS = re.findall(r"^\d+\. `([\w.]+)` in `(\w+/\w+\.py)`: ", PAGE, re.M)
 
 
 def section(title: str) -> str:
@@ -49,7 +49,7 @@ def test_rule_is_that_of_the_contracts() -> None:
 
 
 def test_walks_are_there() -> None:
-    assert len(STEPS) > 20
+    assert len(STEPS) > 10
 
 
 @pytest.mark.parametrize(("name", "file"), STEPS, ids=lambda part: part)
