@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 # Of the 50,000 training images of CIFAR-100, for pixels in 0..1, by channel.
 MEAN = (0.5071, 0.4865, 0.4409)
-DEVIATION = (0.2673, 0.2564, 0.2762)
+STD = (0.2673, 0.2564, 0.2762)
 PADDING = 4
 OFFSETS = 2 * PADDING + 1  # 0..8 each way; 4 leaves the image where it was
 
@@ -27,7 +27,7 @@ class Views(NamedTuple):
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Shift and scale each channel by the training set's mean and deviation.
+    """Shift and scale each channel by the training set's mean and std.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def normalise(images: Tensor) -> Tensor:
             "images must be uint8 [N, H, W, 3] with values 0..255, got "
             f"{images.dtype} {list(images.shape)}"
         )
-    mean, deviation = (torch.tensor(c, device=images.device) for c in (MEAN, DEVIATION))
-    return ((images / 255 - mean) / deviation).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(c, device=images.device) for c in (MEAN, STD))
+    return ((images / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
 def draw_views(

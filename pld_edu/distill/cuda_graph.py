@@ -1,65 +1,58 @@
-"""A step recorded once as a CUDA graph and then replayed: no time is lost in launching kernels.
+"""A training step captured as a CUDA graph and replayed: no time is lost in launching kernels.
 
-A small network's kernels are over before Python can launch the next one; a recorded graph launches
-them all at once. Elsewhere than on a GPU nothing is recorded and everything runs as written.
+A small network's kernels are over before Python can launch the next one; a graph launches them all
+at once.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from . import ranks
-
-Result = TypeVar("Result")
-WARM_UPS = 3  # calls before the recording: libraries choose their kernels, memory is laid out
+WARMUP_CALLS = 3  # before the capture: libraries choose their kernels, memory is laid out
 
 
-def can_record(device: torch.device) -> bool:
-    """Whether steps are recorded here: on a GPU, unless several processes work together."""
-    return device.type == "cuda" and ranks.count() == 1
+def can_capture(device: torch.device) -> bool:
+    """Whether steps are captured on this device; elsewhere they run as written."""
+    return device.type == "cuda"
 
 
-def recorded(function: Callable[[], Result], device: torch.device) -> Callable[[], Result]:
-    """`function` as a replay of its recording; itself where there is no GPU.
+def capture(step: Callable[..., Tensor], *batch: Tensor) -> Callable[..., Tensor]:
+    """A function that does as `step` does, by replaying its CUDA graph on new batches.
 
     Parameters
     ----------
-    function : callable
-        Reads and writes the same tensors in each call, never waits for the device, and is called
-        here `WARM_UPS` times: put back what it changes, see `unchanged`.
-    device : torch.device
-
-    Returns
-    -------
-    callable
-        Returns the same tensors each time, with new values in them.
+    step : callable
+        Never waits for the device. Is called here; put back what it changes, see `restore_state`.
+    batch : Tensor
+        An example: later batches have its shapes.
 
     Warns
     -----
     UserWarning
-        The function cannot be recorded; it is returned as it is, and works, only slower.
+        The step cannot be captured; it is returned as it is, and works, only slower.
     """
-    if not can_record(device):
-        return function
+    device = batch[0].device
+    fixed = [values.clone() for values in batch]  # a graph reads the same memory each time
     stream, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        for _ in range(WARM_UPS):
-            function()
+        for _ in range(WARMUP_CALLS):
+            step(*fixed)
     torch.cuda.current_stream(device).wait_stream(stream)
     try:
         with torch.cuda.graph(graph):
-            result = function()
+            result = step(*fixed)
     except RuntimeError as error:
         torch.cuda.synchronize(device)
         warnings.warn(f"no CUDA graph, so steps are slower: {error}", stacklevel=2)
-        return function
+        return step
 
-    def replay() -> Result:
+    def replay(*batch: Tensor) -> Tensor:
+        for there, here in zip(fixed, batch, strict=True):
+            there.copy_(here)
         graph.replay()
         return result
 
@@ -67,26 +60,21 @@ def recorded(function: Callable[[], Result], device: torch.device) -> Callable[[
 
 
 @contextmanager
-def unchanged(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Put weights, statistics and momentum back in place as they were.
+def restore_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Put weights, batch statistics and the optimizer's state back in place as they were.
 
-    Momentum that did not exist becomes zero, from which the first step makes what it would have
-    made of none.
+    State that did not exist becomes zero: momentum, averages and step counts start from there.
     """
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    momentum = {
-        parameter: state["momentum_buffer"].clone()
-        for parameter, state in optimizer.state.items()
-        if isinstance(state.get("momentum_buffer"), Tensor)
-    }
+
+    def tensors() -> dict[object, Tensor]:
+        state = optimizer.state.items()
+        found = {(p, key): value for p, values in state for key, value in values.items()}
+        return network.state_dict() | {k: v for k, v in found.items() if isinstance(v, Tensor)}
+
+    before = {key: value.clone() for key, value in tensors().items()}
     try:
         yield
     finally:
         with torch.no_grad():
-            for name, value in network.state_dict().items():
-                value.copy_(before[name])
-            for parameter, state in optimizer.state.items():
-                if parameter in momentum:
-                    state["momentum_buffer"].copy_(momentum[parameter])
-                else:
-                    state["momentum_buffer"].zero_()
+            for key, value in tensors().items():
+                value.copy_(before.get(key, torch.zeros_like(value)))

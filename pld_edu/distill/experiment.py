@@ -1,6 +1,7 @@
 """What is trained, and how: one recipe for every method. Plain values, no PyTorch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from ..results.methods import METHODS, Setting
 
@@ -29,7 +30,7 @@ class Experiment:
     Attributes
     ----------
     dataset, teacher, student : str
-        Keys of `pld_edu.data.DATASETS` and `pld_edu.models.MODELS`.
+        Keys of `pld_edu.data.DATASETS` and `pld_edu.distill.networks.NETWORKS`.
     train, held_out, test : int
         Samples in each split.
     teacher_recipe, student_recipe : Recipe
@@ -39,9 +40,15 @@ class Experiment:
     temperatures : tuple of float
         Every method but cross-entropy is trained at each.
     seeds : int
-        How many, from 0. A seed fixes initial weights and batches, for all methods alike. One seed
-        gives no interval, and so no verdict.
+        How many, from 0. A seed fixes initial weights, batches, crops and flips, for all methods
+        alike. One seed gives no interval, and so no verdict.
     teacher_seed : int
+    precision : {None, "float32", "bfloat16"}
+        Of the networks' arithmetic while they train and are evaluated; weights, batch statistics
+        and losses are kept in float32 or better, and None is float32. On a CPU networks with
+        grouped convolutions always use float32, which is faster for those.
+    curve_samples : int or None
+        Learning curves are measured on the first so many held-out and training samples, or on all.
 
     Raises
     ------
@@ -61,6 +68,8 @@ class Experiment:
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     seeds: int = 10
     teacher_seed: int = 0
+    precision: str | None = None
+    curve_samples: int | None = None
 
     def __post_init__(self) -> None:
         unknown = [method for method in self.methods if method not in METHODS]
@@ -90,26 +99,19 @@ class Experiment:
             for temperature in ((None,) if method == "ce" else self.temperatures)
         ]
 
+    @property
+    def images(self) -> bool:
+        """Whether the data set is one of images.
 
-@dataclass(frozen=True)
-class ImageExperiment(Experiment):
-    """An experiment on images, which are cropped and flipped anew in every step.
+        Then batches are cropped and flipped, the students of a seed are trained side by side, and
+        the teacher is kept for other students. Otherwise all students are one stacked network.
+        """
+        return self.dataset == "cifar100"
 
-    Attributes
-    ----------
-    precision : {"float32", "bfloat16"}
-        Of the networks' arithmetic while they train and are judged; weights, batch statistics and
-        losses are kept in float32 or better. On a CPU networks with grouped convolutions always
-        use float32, which is faster for those.
-    watched : int
-        Learning curves are measured on the first so many held-out and training images.
-    """
-
-    methods: tuple[str, ...] = tuple(METHODS)
-    temperatures: tuple[float, ...] = (1.0, 4.0)
-    seeds: int = 3
-    precision: str = "bfloat16"
-    watched: int = 5_000
+    @property
+    def note(self) -> dict[str, Any]:
+        """All settings that apply, as plain values: what ``experiment.json`` holds."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 # The usual recipe of the field (SGD with learning rate 0.05 for batches of 64, momentum 0.9, weight
@@ -118,7 +120,7 @@ class ImageExperiment(Experiment):
 SGD_60 = SGDRecipe(epochs=60, batch_size=128, learning_rate=0.1, weight_decay=5e-4)
 SGD_CPU = SGDRecipe(epochs=15, batch_size=64, learning_rate=0.05, weight_decay=5e-4)
 
-CIFAR100 = ImageExperiment(
+CIFAR100 = Experiment(
     dataset="cifar100",
     teacher="resnet32x4",
     student="resnet8x4",
@@ -127,6 +129,11 @@ CIFAR100 = ImageExperiment(
     test=10_000,
     teacher_recipe=SGD_60,
     student_recipe=SGD_60,
+    methods=tuple(METHODS),
+    temperatures=(1.0, 4.0),
+    seeds=3,
+    precision="bfloat16",
+    curve_samples=5_000,
 )
 
 EXPERIMENTS = {
@@ -169,6 +176,6 @@ PRESETS = {
         test=5_000,
         teacher_recipe=SGD_CPU,
         student_recipe=replace(SGD_CPU, epochs=8),
-        watched=1_000,
+        curve_samples=1_000,
     ),
 }

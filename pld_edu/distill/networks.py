@@ -1,12 +1,13 @@
-"""Networks for 32x32 colour images and 100 classes: residual networks, and two mobile ones.
+"""All networks by name: those for MNIST-1D, and residual and mobile ones for CIFAR-100.
 
 The residual networks follow the CIFAR-100 distillation benchmark of Tian, Krishnan and Isola
 ("Contrastive Representation Distillation", 2020): convolutions without bias, batch normalisation,
 1x1 projections where a shortcut changes shape, global average pooling, one linear layer. Their
-convolutions start as He et al. (2015) propose. Every network takes float [N, 3, 32, 32].
+convolutions start as He et al. (2015) propose.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -16,69 +17,150 @@ from torch import Tensor, nn
 CLASSES = 100
 
 
-class ResNet(nn.Module):
+def build(name: str, seed: int) -> nn.Module:
+    """A network with the initial weights of this seed.
+
+    Parameters
+    ----------
+    name : str
+        A key of `NETWORKS`.
+    seed : int
+        The same seed gives the same weights; PyTorch's global generator is left as it was.
+
+    Returns
+    -------
+    nn.Module
+        For MNIST-1D from inputs [N, 40] to logits [N, 10]; for CIFAR-100 from normalised images
+        [N, 3, 32, 32] to logits [N, 100].
+
+    Raises
+    ------
+    ValueError
+        An unknown name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name]()
+
+
+def names_for(dataset: str) -> list[str]:
+    """The networks that take the inputs of this data set."""
+    return list(CIFAR100 if dataset == "cifar100" else MNIST1D)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers training adjusts."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+class Stack(nn.Module):
+    """S networks of one architecture, run and trained side by side as one.
+
+    Parameters, and buffers such as batch statistics, get a leading dimension [S, ...]. No network
+    sees another's weights, so the sum of their losses gives each the gradient that it would have
+    alone.
+
+    Parameters
+    ----------
+    networks : sequence of S nn.Module
+        As from `build` with one name; their weights are copied.
+
+    Raises
+    ------
+    ValueError
+        No network.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not networks:
+            raise ValueError("a stack needs at least one network, got none")
+        self.network = copy.deepcopy(networks[0])
+        parameters, buffers = torch.func.stack_module_state(list(networks))
+        for name, value in (parameters | buffers).items():
+            path, _, attribute = name.rpartition(".")
+            stacked = nn.Parameter(value.detach()) if name in parameters else value
+            setattr(self.network.get_submodule(path), attribute, stacked)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [S, N, C] of batches [R, N, ...]: network i sees batch i modulo R."""
+        state = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        size = len(next(iter(state.values())))
+
+        def logits_of_one(state: dict[str, Tensor], batch: Tensor) -> Tensor:
+            return torch.func.functional_call(self.network, state, (batch,))
+
+        batches = torch.cat([inputs] * (size // len(inputs)))
+        return torch.vmap(logits_of_one)(state, batches)
+
+
+def cnn() -> nn.Sequential:
+    """The MNIST-1D teacher: four convolutions of 32 channels, 40 -> 40 -> 20 -> 10 -> 10 long."""
+    layers: list[nn.Module] = [nn.Unflatten(-1, (1, 40))]
+    channels = 1
+    for width, stride in ((5, 1), (3, 2), (3, 2), (3, 1)):
+        layers += [
+            nn.Conv1d(channels, 32, width, stride, padding=width // 2),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+        ]
+        channels = 32
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 10, 10))
+
+
+def mlp32() -> nn.Sequential:
+    """The MNIST-1D student: one hidden layer of 32."""
+    return nn.Sequential(nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class ResidualNetwork(nn.Module):
+    """Layers that keep the image's axes, the mean over those, and one linear layer."""
+
+    def __init__(self, layers: Sequence[nn.Module], width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width, CLASSES)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, 100]."""
+        return self.classifier(self.features(images).mean(dim=(-2, -1)))
+
+
+def resnet(depth: int, widths: tuple[int, int, int, int]) -> ResidualNetwork:
     """ResNet for small images (He, Zhang, Ren and Sun 2016, section 4.2).
 
-    Parameters
-    ----------
-    depth : int
-        6n + 2: a first convolution, three stages of n blocks of two, a linear layer.
-    widths : four int
-        Channels of the first convolution and of the stages, at 32x32, 32x32, 16x16 and 8x8.
-
-    Raises
-    ------
-    ValueError
-        A depth that is not 6n + 2.
+    The depth is 6n + 2: a first convolution, three stages of n blocks of two, at 32x32, 16x16 and
+    8x8, and the linear layer; `widths` are the channels of the first convolution and of the stages.
     """
-
-    def __init__(self, depth: int, widths: tuple[int, int, int, int]) -> None:
-        super().__init__()
-        blocks = _blocks_per_stage(depth, 2)
-        layers: list[nn.Module] = [_conv(3, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()]
-        layers += _stages(PostActivationBlock, widths, blocks)
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(widths[-1], CLASSES)
-        _he_initialise(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, 100]."""
-        return self.classifier(self.features(images).mean(dim=(-2, -1)))
+    blocks = _blocks_per_stage(depth, 2)
+    first = [_conv(3, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+    stages = _stages(PostActivationBlock, widths, blocks)
+    return ResidualNetwork([*first, *stages], widths[-1])
 
 
-class WideResNet(nn.Module):
+def wide_resnet(depth: int, width: int) -> ResidualNetwork:
     """WRN-depth-width (Zagoruyko and Komodakis 2016), normalised before each convolution.
 
-    Parameters
-    ----------
-    depth : int
-        6n + 4: as in `ResNet`, and the authors also count two projections.
-    width : int
-        The stages have 16, 32 and 64 times as many channels.
-
-    Raises
-    ------
-    ValueError
-        A depth that is not 6n + 4.
+    The depth is 6n + 4: as in `resnet`, and the authors also count two projections. The stages have
+    16, 32 and 64 times `width` channels.
     """
-
-    def __init__(self, depth: int, width: int) -> None:
-        super().__init__()
-        blocks = _blocks_per_stage(depth, 4)
-        widths = 16, 16 * width, 32 * width, 64 * width
-        stages = _stages(PreActivationBlock, widths, blocks)
-        last = [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
-        self.features = nn.Sequential(_conv(3, 16), *stages, *last)
-        self.classifier = nn.Linear(widths[-1], CLASSES)
-        _he_initialise(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, 100]."""
-        return self.classifier(self.features(images).mean(dim=(-2, -1)))
+    blocks = _blocks_per_stage(depth, 4)
+    widths = 16, 16 * width, 32 * width, 64 * width
+    stages = _stages(PreActivationBlock, widths, blocks)
+    last = nn.BatchNorm2d(widths[-1]), nn.ReLU()
+    return ResidualNetwork([_conv(3, 16), *stages, *last], widths[-1])
 
 
 class PostActivationBlock(nn.Module):
-    """relu(shortcut + BN(conv(relu(BN(conv))))): the block of the first residual networks."""
+    """relu(shortcut + BN(conv(relu(BN(conv))))): the block of the first residual networks.
+
+    From [N, inputs, H, W] to [N, outputs, H / stride, W / stride], as the other block.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -96,7 +178,6 @@ class PostActivationBlock(nn.Module):
         )
 
     def forward(self, values: Tensor) -> Tensor:
-        """[N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         return torch.relu(self.shortcut(values) + self.residual(values))
 
 
@@ -116,7 +197,6 @@ class PreActivationBlock(nn.Module):
         self.projection = None if same else _projection(inputs, outputs, stride)
 
     def forward(self, values: Tensor) -> Tensor:
-        """[N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         active = self.activation(values)
         shortcut = values if self.projection is None else self.projection(active)
         return shortcut + self.residual(active)
@@ -153,11 +233,12 @@ def shufflenetv2(width: str) -> nn.Module:
 
 
 NARROW, WIDE = (16, 16, 32, 64), (32, 64, 128, 256)
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    **{f"resnet{depth}": partial(ResNet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
-    **{f"resnet{depth}x4": partial(ResNet, depth, WIDE) for depth in (8, 32)},
+MNIST1D: dict[str, Callable[[], nn.Module]] = {"cnn": cnn, "mlp32": mlp32}
+CIFAR100: dict[str, Callable[[], nn.Module]] = {
+    **{f"resnet{depth}": partial(resnet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    **{f"resnet{depth}x4": partial(resnet, depth, WIDE) for depth in (8, 32)},
     **{
-        f"wrn_{depth}_{width}": partial(WideResNet, depth, width)
+        f"wrn_{depth}_{width}": partial(wide_resnet, depth, width)
         for depth in (16, 40)
         for width in (1, 2)
     },
@@ -167,6 +248,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shufflenetv2": partial(shufflenetv2, "x1_0"),
     "shufflenetv2_x0_5": partial(shufflenetv2, "x0_5"),
 }
+NETWORKS = MNIST1D | CIFAR100
 
 
 def _blocks_per_stage(depth: int, extra: int) -> int:
@@ -193,9 +275,3 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-
-
-def _he_initialise(network: nn.Module) -> None:
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

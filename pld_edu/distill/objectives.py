@@ -1,6 +1,6 @@
-"""What each method minimises: its training loss, by name."""
+"""What a student minimises: the loss of its method, L(s, t, y) of student and teacher logits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,49 +12,78 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # DKD's authors let its distillation term rise over the first 20 of 240 epochs; here over the same
 # share of the steps.
-DKD_WARM_UP = 20 / 240
+DKD_WARMUP = 20 / 240
 
 
 def make_loss(setting: Setting) -> Loss:
-    """The training loss of a setting, called ``(student_logits, teacher_logits, labels)``."""
-    if setting.temperature is None:
-        return lambda student_logits, _, labels: losses.cross_entropy(student_logits, labels)
-    module = getattr(losses, METHODS[setting.method].loss or "")
+    """The training loss of a setting: the class of `pld_edu.losses` that `METHODS` names."""
+    name = METHODS[setting.method].loss
+    if name is None or setting.temperature is None:
+        return CrossEntropy()
+    module = DKDWithWarmup if name == "DKDLoss" else getattr(losses, name)
     return module(temperature=setting.temperature)
 
 
-class WarmingDKD(nn.Module):
-    """`losses.DKDLoss` whose distillation term counts only as much as training has warmed up.
+class CrossEntropy(nn.Module):
+    """Cross-entropy with the label, called as the other losses are; the teacher has no say."""
+
+    def forward(self, student_logits: Tensor, _: Tensor, labels: Tensor) -> Tensor:
+        return losses.cross_entropy(student_logits, labels)
+
+
+class DKDWithWarmup(nn.Module):
+    """CE + warmup_factor * DKD: `losses.DKDLoss` with the warm-up of its authors' recipe.
 
     Attributes
     ----------
-    warmth : Tensor
-        Scalar, from 0 to 1, set before each step; a tensor, so that a recorded CUDA graph sees it.
+    warmup_factor : Tensor
+        Scalar, from 0 to 1, set by `set_progress` before each step; a tensor, so that a captured
+        CUDA graph sees it change. Without `set_progress` it is 1.
     """
 
-    warmth: Tensor
+    warmup_factor: Tensor
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
-        self.register_buffer("warmth", torch.tensor(1.0))
+        self.register_buffer("warmup_factor", torch.tensor(1.0))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         decoupled = losses.dkd_loss(
             student_logits, teacher_logits, labels, temperature=self.temperature
         )
-        return losses.cross_entropy(student_logits, labels) + self.warmth * decoupled
+        return losses.cross_entropy(student_logits, labels) + self.warmup_factor * decoupled
 
 
-def warming_loss(setting: Setting, device: torch.device) -> Loss:
-    """As `make_loss`, but DKD warms up when told to by `set_warmth`."""
-    if setting.method == "dkd" and setting.temperature is not None:
-        return WarmingDKD(setting.temperature).to(device)
-    return make_loss(setting)
+class StackedLoss(nn.Module):
+    """The losses of a stacked network: each one's value for each of its students.
+
+    Parameters
+    ----------
+    student_losses : sequence of M losses
+        The stack has R students for each, in this order; student r of a loss sees batch r.
+    """
+
+    def __init__(self, student_losses: Sequence[Loss]) -> None:
+        super().__init__()
+        # DIST is one value for a whole batch, so no loss may see two students at a time.
+        self.each = [torch.vmap(loss) for loss in student_losses]
+        # Kept as a list of modules as well, so that `set_progress` and `to` reach them.
+        self.parts = nn.ModuleList(loss for loss in student_losses if isinstance(loss, nn.Module))
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """Values [M * R] of logits [M * R, N, C], teacher logits [R, N, C] and labels [R, N]."""
+        own = student_logits.unflatten(0, (len(self.each), -1))
+        values = [
+            loss(logits, teacher_logits, labels)
+            for loss, logits in zip(self.each, own, strict=True)
+        ]
+        return torch.cat(values)
 
 
-def set_warmth(training_losses: Iterable[Loss], done: float) -> None:
-    """Tell those that warm up which share of the training, 0 to 1, is done."""
+def set_progress(training_losses: Iterable[Loss], done: float) -> None:
+    """Tell the losses that warm up which share of the training, 0 to 1, is done."""
     for loss in training_losses:
-        if isinstance(loss, WarmingDKD):
-            loss.warmth.fill_(min(1.0, done / DKD_WARM_UP))
+        for part in loss.modules() if isinstance(loss, nn.Module) else ():
+            if isinstance(part, DKDWithWarmup):
+                part.warmup_factor.fill_(min(1.0, done / DKD_WARMUP))

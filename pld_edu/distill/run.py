@@ -1,13 +1,14 @@
-"""The experiment: train a teacher, then all its students side by side, and record them.
+"""The experiment: train a teacher, then its students side by side, and record them.
 
-The students (every method, temperature and seed) are one stacked model. Those of one seed see the
-same batches and start from the same weights: methods differ in their loss and in nothing else.
+Every finished part lies in a file of its own, so that a run can go on later, or in several
+processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json``. The students of
+a seed see the same batches from the same weights: methods differ in their loss and in nothing else.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,26 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import losses
-from .._files import write_json
+from .._files import write_atomically, write_json
 from ..data import DATASETS
 from ..results.methods import Setting
 from ..results.metrics import top_k_accuracy
-from ..results.records import STORED_SEED, claim, provenance, round_logits, write_logits
-from . import images as distill_images
-from . import ranks
-from .experiment import Experiment, ImageExperiment
-from .models import StackedMLP, build, count_parameters
-from .objectives import make_loss
+from ..results.records import STORED_SEED, provenance, round_logits, write_logits
+from . import jobs
+from .experiment import Experiment
+from .networks import Stack, build, count_parameters
+from .objectives import CrossEntropy, StackedLoss, make_loss
 from .saturation import saturation
-from .training import batches, fit
+from .train import Learner, Samples, Trainer, predict, to_device
 
-
-class Split(NamedTuple):
-    """Inputs [N, ...] and labels [N]."""
-
-    inputs: Tensor
-    labels: Tensor
+Splits = tuple[Samples, Samples, Samples]  # training, held-out and test data
+Owners = dict[str, tuple[Setting, int]]  # the setting and seed of each student, by its name
 
 
 class Run(NamedTuple):
@@ -58,7 +53,8 @@ def run(
     ----------
     experiment : Experiment
     out : path
-        Everything is written into its folder ``TEACHER-STUDENT``.
+        Everything is written into its folder ``TEACHER-STUDENT``; a teacher of images, which other
+        students may share, into ``TEACHER``.
     progress : bool
         Whether to show progress bars, on stderr.
     device : torch.device or str, optional
@@ -72,25 +68,31 @@ def run(
     Raises
     ------
     FileExistsError
-        The folder holds a run with other settings.
+        The folder, or the teacher's, holds a run with other settings.
     FloatingPointError
         A loss is no longer finite; the message says whose and when.
     """
     folder = run_folder(experiment, out)
-    if ranks.first():
-        claim(folder, asdict(experiment))
+    jobs.claim(folder, experiment.note)
     if is_finished(folder):
         return load(folder)
-    if isinstance(experiment, ImageExperiment):
-        distill_images.train_and_record(experiment, folder, chosen(device), progress)
-    else:
-        with _one_thread():
-            _train_and_record(experiment, folder, progress)
+    threads = torch.get_num_threads()
+    if experiment.images:
+        device = resolve_device(device)
+    else:  # small tensors: threads that share them would wait for each other
+        device = torch.device("cpu")
+        torch.set_num_threads(1)
+    try:
+        train_and_record(experiment, folder, device, progress and jobs.is_first())
+    finally:
+        torch.set_num_threads(threads)
     return load(folder)
 
 
-def chosen(device: torch.device | str | None) -> torch.device:
+def resolve_device(device: torch.device | str | None) -> torch.device:
     """The device asked for; if none is, CUDA if there is a GPU, otherwise the CPU.
+
+    Of several GPUs each process that `torchrun` starts has its own.
 
     Raises
     ------
@@ -104,6 +106,8 @@ def chosen(device: torch.device | str | None) -> torch.device:
         raise ValueError(f"device must be cpu, cuda, ..., got {device!r}") from error
     if found.type == "cuda" and not has_gpu:
         raise ValueError("PyTorch sees no GPU here; the device cpu always works")
+    if found.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return found
 
 
@@ -124,229 +128,264 @@ def load(folder: Path | str) -> Run:
     return Run(folder, rows, teacher)
 
 
-def load_splits(experiment: Experiment) -> tuple[Split, Split, Split]:
+def load_splits(experiment: Experiment, device: torch.device | str = "cpu") -> Splits:
     """Training, held-out and test data as tensors."""
     sizes = experiment.train, experiment.held_out, experiment.test
-    splits = DATASETS[experiment.dataset](*sizes)
-    train, held_out, test = (Split(*map(torch.from_numpy, split)) for split in splits)
+    train, held_out, test = (to_device(s, device) for s in DATASETS[experiment.dataset](*sizes))
     return train, held_out, test
 
 
+def train_and_record(
+    experiment: Experiment, folder: Path, device: torch.device, progress: bool
+) -> None:
+    """Do this process's share of what is not done yet; the first writes all results."""
+    # All students of MNIST-1D are one stacked network, and one job.
+    seeds = range(experiment.seeds)
+    all_jobs = [[seed] for seed in seeds] if experiment.images else [list(seeds)]
+    own = jobs.share(all_jobs)
+    if not own:
+        return jobs.wait_for(folder / "rows.json")
+    home = folder.parent / experiment.teacher if experiment.images else folder
+    if not jobs.is_first():
+        jobs.wait_for(home / "teacher.pt")  # by then the data set is downloaded, too
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+    splits = load_splits(experiment, device)
+    teacher, history = train_teacher(experiment, *splits[:2], home, progress)
+    for job in own:
+        train_students(experiment, job, teacher, splits, folder, progress)
+    if not jobs.is_first():
+        return jobs.wait_for(folder / "rows.json")
+    parts = [folder / f"seed-{job[0]}.json" for job in all_jobs]
+    for part in parts:
+        jobs.wait_for(part)
+    describe_teacher(experiment, teacher, history, splits, folder)
+    gather(experiment, parts, folder)
+    for leftover in (*parts, *folder.glob("teacher.pt")):
+        leftover.unlink()
+
+
 def train_teacher(
-    experiment: Experiment, train: Split, held_out: Split, checkpoint: Path, progress: bool = True
+    experiment: Experiment, train: Samples, held_out: Samples, home: Path, progress: bool = True
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train the teacher with cross-entropy, and watch its weight of the label saturate.
+    """Train the teacher with cross-entropy, or read its ``teacher.pt`` in the folder `home`.
+
+    A teacher of images has a folder of its own, which other students may share. It teaches with
+    its weights rounded to float16, as they are kept: half the file.
 
     Returns
     -------
     teacher : nn.Module
+        In evaluation mode, needing no gradient.
     history : list of dict
-        For each epoch the accuracies in percent, and `saturation` at temperature 1 as seen by the
-        student of seed 0 at its initial weights.
-
-    Raises
-    ------
-    FloatingPointError
-        A logit is no longer finite.
+        For each epoch the training loss, accuracies in percent on the samples of learning curves,
+        and `saturation` at temperature 1 as the untrained student of seed 0 sees it, or, if other
+        students may share the teacher, one with equal logits.
     """
-    teacher = build(experiment.teacher, experiment.teacher_seed)
-    recipe = experiment.teacher_recipe
-    student_logits = predict(build(experiment.student, 0), train.inputs)
+    precision, device, images = experiment.precision, train.labels.device, experiment.images
+    if images:
+        shared = "dataset", "teacher", "train", "held_out", "teacher_recipe", "teacher_seed"
+        jobs.claim(home, {name: experiment.note[name] for name in (*shared, "precision")})
+    teacher = to_channels_last(build(experiment.teacher, experiment.teacher_seed), device)
+    finished, checkpoint = home / "teacher.pt", home / "teacher.checkpoint"
+    if not finished.exists():
+        seen, unseen = (first(data, experiment.curve_samples) for data in (train, held_out))
+        untrained_student = build(experiment.student, 0)
 
-    def epoch_losses(epoch: int) -> Iterator[Tensor]:
-        order = batches(experiment.teacher_seed, epoch, len(train.labels), recipe.batch_size)
-        for step, rows in enumerate(order):
-            logits = teacher(train.inputs[rows])
-            if not logits.isfinite().all():
-                raise FloatingPointError(
-                    f"a logit of the teacher is no longer finite in epoch {epoch + 1}, "
-                    f"step {step + 1}; a lower learning rate may help"
-                )
-            yield losses.cross_entropy(logits, train.labels[rows])
+        def after_epoch(_: str) -> dict[str, float]:
+            t = predict(teacher, seen.inputs, precision)
+            s = torch.zeros_like(t) if images else predict(untrained_student, seen.inputs)
+            accuracies = {
+                "train_top1": accuracy(t, seen.labels),
+                "held_out_top1": accuracy(
+                    predict(teacher, unseen.inputs, precision), unseen.labels
+                ),
+            }
+            return accuracies | saturation(t, seen.labels, s)
 
-    def after_epoch() -> dict[str, float]:
-        on_train = predict(teacher, train.inputs)
-        on_held_out = predict(teacher, held_out.inputs)
-        return {
-            "train_top1": top_k_accuracy(on_train.numpy(), train.labels.numpy(), 1),
-            "held_out_top1": top_k_accuracy(on_held_out.numpy(), held_out.labels.numpy(), 1),
-        } | saturation(on_train, train.labels, student_logits)
-
-    history, _ = fit(
-        teacher,
-        epoch_losses,
-        recipe,
-        len(train.labels) // recipe.batch_size,
-        checkpoint,
-        after_epoch=after_epoch,
-        label="teacher ",
-        progress=progress,
-    )
-    return teacher, history
+        recipe, seed = experiment.teacher_recipe, experiment.teacher_seed
+        learners = {"the teacher": Learner(teacher, CrossEntropy())}
+        trainer = Trainer(learners, train, recipe, seed, precision=precision)
+        label = f"teacher {experiment.teacher}"
+        found, _ = trainer.fit(checkpoint, after_epoch=after_epoch, label=label, progress=progress)
+        weights = teacher.state_dict()
+        if images:
+            weights = {name: to_float16(value) for name, value in weights.items()}
+        kept = {"weights": weights, "history": [line["the teacher"] for line in found]}
+        write_atomically(finished, partial(torch.save, kept))
+        checkpoint.unlink()
+    kept = torch.load(finished, weights_only=True, map_location="cpu")
+    teacher.load_state_dict(kept["weights"])
+    return teacher.eval().requires_grad_(False), kept["history"]
 
 
 def train_students(
     experiment: Experiment,
-    train: Split,
-    teacher_logits: Tensor,
-    checkpoint: Path,
+    seeds: Sequence[int],
+    teacher: nn.Module,
+    splits: Splits,
+    folder: Path,
     progress: bool = True,
-) -> tuple[StackedMLP, float]:
-    """Train every student at once.
+) -> None:
+    """Write the file of one job, unless it is there: train its students, evaluate them."""
+    path, checkpoint = (folder / f"seed-{seeds[0]}.{kind}" for kind in ("json", "checkpoint"))
+    if path.exists():
+        return
+    (train, held_out, _), images, precision = splits, experiment.images, experiment.precision
+    owners = {f"{s.name} with seed {k}": (s, k) for s in experiment.settings for k in seeds}
+    learners = make_learners(experiment, owners, train.labels.device)
+    unseen = first(held_out, experiment.curve_samples)
 
-    Parameters
-    ----------
-    experiment : Experiment
-    train : Split
-    teacher_logits : Tensor [N, C]
-        The teacher's on `train`.
-    checkpoint : Path
-    progress : bool
+    def after_epoch(name: str) -> dict[str, float]:
+        logits = predict(learners[name].network, unseen.inputs, precision)
+        return {"held_out_top1": accuracy(logits, unseen.labels)}
 
-    Returns
-    -------
-    students : StackedMLP
-        In the order of `experiment.settings`, and within a setting of the seeds.
-    seconds : float
-
-    Raises
-    ------
-    FloatingPointError
-        A loss is no longer finite.
-    """
-    settings, seeds, recipe = experiment.settings, experiment.seeds, experiment.student_recipe
-    beginners = [build(experiment.student, seed) for seed in range(seeds)]
-    students = StackedMLP(beginners * len(settings))
-    # DIST is one value for a whole batch, so no loss may see two students at a time.
-    student_losses = [torch.vmap(make_loss(setting)) for setting in settings]
-
-    def epoch_losses(epoch: int) -> Iterator[Tensor]:
-        orders = [
-            batches(seed, epoch, len(train.labels), recipe.batch_size) for seed in range(seeds)
-        ]
-        for step, rows in enumerate(np.stack(orders, axis=1)):  # [seeds, batch]
-            inputs, labels, soft = train.inputs[rows], train.labels[rows], teacher_logits[rows]
-            logits = students(inputs.repeat(len(settings), 1, 1)).unflatten(0, (-1, seeds))
-            values = torch.stack(
-                [
-                    loss(hard, soft, labels)
-                    for loss, hard in zip(student_losses, logits, strict=True)
-                ]
-            )
-            _check_finite(values, settings, epoch, step)
-            yield values.sum()
-
-    _, seconds = fit(
-        students,
-        epoch_losses,
-        recipe,
-        len(train.labels) // recipe.batch_size,
+    trainer = Trainer(
+        learners,
+        train,
+        experiment.student_recipe,
+        seeds[0] if images else seeds,
+        teacher if images else predict(teacher, train.inputs, precision),
+        precision,
+    )
+    history, seconds = trainer.fit(
         checkpoint,
-        label="students",
+        after_epoch=after_epoch if images else None,
+        label=f"seed {seeds[0]}, {len(owners)} students" if images else f"{len(owners)} students",
         progress=progress,
     )
-    return students, seconds
+    curves = [
+        {**setting._asdict(), "seed": seed, **line[name]}
+        for name, (setting, seed) in owners.items()
+        for line in history
+    ]
+    rows = evaluate(experiment, owners, learners, seconds, splits, folder)
+    write_json(path, {"rows": rows, "curves": curves})
+    checkpoint.unlink()
 
 
-def predict(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits [N, C], or [S, N, C] from a stack, of inputs [N, ...], in evaluation mode."""
-    model.eval()
-    with torch.no_grad():
-        return torch.cat([model(chunk) for chunk in inputs.split(1000)], dim=-2)
+def make_learners(
+    experiment: Experiment, owners: Owners, device: torch.device
+) -> dict[str, Learner]:
+    """Students at their initial weights: of images one network each, otherwise one stack of all."""
+    networks = [build(experiment.student, seed) for _, seed in owners.values()]
+    if not experiment.images:
+        loss = StackedLoss([make_loss(setting) for setting in experiment.settings])
+        return {"students": Learner(Stack(networks), loss, tuple(owners))}
+    return {
+        name: Learner(to_channels_last(network, device), make_loss(setting))
+        for (name, (setting, _)), network in zip(owners.items(), networks, strict=True)
+    }
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One core: the tensors are small, and threads that share them wait for each other.
-
-    On a machine that is busy otherwise they waited twenty times as long as they worked.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _check_finite(values: Tensor, settings: list[Setting], epoch: int, step: int) -> None:
-    """Refuse to go on with a loss, [settings, seeds], that is NaN or infinite."""
-    if not values.isfinite().all():
-        place, seed = (~values.isfinite()).nonzero()[0].tolist()
-        raise FloatingPointError(
-            f"the loss of {settings[place].name} with seed {seed} became "
-            f"{values[place, seed].item()} in epoch {epoch + 1}, step {step + 1}; "
-            "a lower learning rate may help"
+def evaluate(
+    experiment: Experiment,
+    owners: Owners,
+    learners: Mapping[str, Learner],
+    seconds: float,
+    splits: Splits,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """One row for each student; the test logits of one seed go into files."""
+    _, held_out, test = splits
+    held_out_labels, labels = held_out.labels.cpu().numpy(), test.labels.cpu().numpy()
+    held_out_logits, test_logits = (
+        np.concatenate(
+            [stored_logits(own.network, data, experiment.precision) for own in learners.values()]
         )
+        for data in (held_out, test)
+    )
+    device = test.labels.device
+    on_gpu = device.type == "cuda"
+    origin = {"device": torch.cuda.get_device_name(device) if on_gpu else "cpu", **provenance()}
+    rows = []
+    for place, (setting, seed) in enumerate(owners.values()):
+        if seed == STORED_SEED:
+            write_logits(folder, setting.name, test_logits[place], seed)
+        row = {
+            "dataset": experiment.dataset,
+            "teacher": experiment.teacher,
+            "student": experiment.student,
+            "method": setting.method,
+            "temperature": setting.temperature,
+            "seed": seed,
+            "epochs": experiment.student_recipe.epochs,
+            "top1": top_k_accuracy(test_logits[place], labels, 1),
+            "top5": top_k_accuracy(test_logits[place], labels, 5),
+            "held_out_top1": top_k_accuracy(held_out_logits[place], held_out_labels, 1),
+            "seconds": seconds / len(owners),  # an equal share: they trained together
+        }
+        rows.append(row | origin)
+    return rows
 
 
-def _train_and_record(experiment: Experiment, folder: Path, progress: bool) -> None:
-    train, held_out, test = load_splits(experiment)
-    checkpoints = folder / "teacher.checkpoint", folder / "students.checkpoint"
-    teacher, history = train_teacher(experiment, train, held_out, checkpoints[0], progress)
-    teacher_logits = predict(teacher, train.inputs)
-    students, seconds = train_students(experiment, train, teacher_logits, checkpoints[1], progress)
-
-    np.save(folder / "labels.npy", test.labels.numpy())
-    test_logits = round_logits(predict(teacher, test.inputs).numpy())
-    write_logits(folder, "teacher", test_logits, experiment.teacher_seed)
-    beginner = build(experiment.student, STORED_SEED)
-    student_logits = predict(beginner, train.inputs)
+def describe_teacher(
+    experiment: Experiment,
+    teacher: nn.Module,
+    history: list[dict[str, float]],
+    splits: Splits,
+    folder: Path,
+) -> None:
+    """Write ``teacher.json``, the teacher's test logits, and the labels."""
+    train, held_out, test = splits
+    precision, labels = experiment.precision, test.labels.cpu().numpy()
+    ((logits,), (unseen,)) = (stored_logits(teacher, data, precision) for data in (test, held_out))
+    np.save(folder / "labels.npy", labels)
+    write_logits(folder, "teacher", logits, experiment.teacher_seed)
+    untrained_student = to_channels_last(build(experiment.student, 0), train.labels.device)
+    t, s = (predict(network, train.inputs, precision) for network in (teacher, untrained_student))
     description = {
         "name": experiment.teacher,
         "parameters": count_parameters(teacher),
-        "student_parameters": count_parameters(beginner),
-        "top1": top_k_accuracy(test_logits, test.labels.numpy(), 1),
+        "student_parameters": count_parameters(untrained_student),
+        "top1": top_k_accuracy(logits, labels, 1),
+        "top5": top_k_accuracy(logits, labels, 5),
+        "held_out_top1": top_k_accuracy(unseen, held_out.labels.cpu().numpy(), 1),
         "temperatures": [
-            {"temperature": temperature}
-            | saturation(teacher_logits, train.labels, student_logits, temperature)
-            for temperature in experiment.temperatures
+            {"temperature": tau} | saturation(t, train.labels, s, tau)
+            for tau in experiment.temperatures
         ],
         "epochs": history,
     }
     write_json(folder / "teacher.json", description)
-    rows = _record_students(experiment, students, seconds, held_out, test, folder)
+
+
+def gather(experiment: Experiment, parts: Sequence[Path], folder: Path) -> None:
+    """Write the curves of images, and the rows of all jobs, setting by setting; the rows last."""
+    found = [json.loads(part.read_text()) for part in parts]
+    if experiment.images:
+        write_json(folder / "curves.json", [line for part in found for line in part["curves"]])
+    order = experiment.settings
+    rows = [row for part in found for row in part["rows"]]
+    rows.sort(key=lambda row: order.index(Setting(row["method"], row["temperature"])))
     write_json(folder / "rows.json", rows)
-    for checkpoint in checkpoints:
-        checkpoint.unlink()
 
 
-def _record_students(
-    experiment: Experiment,
-    students: StackedMLP,
-    seconds: float,
-    held_out: Split,
-    test: Split,
-    folder: Path,
-) -> list[dict[str, Any]]:
-    """One row for each student; the test logits of one seed go into files."""
-    owners = [
-        (setting, seed) for setting in experiment.settings for seed in range(experiment.seeds)
-    ]
-    origin = provenance()
-    held_out_labels, labels = held_out.labels.numpy(), test.labels.numpy()
-    # Rounded before they are judged, so that whoever reads the files finds the same accuracies.
-    held_out_logits = round_logits(predict(students, held_out.inputs).numpy())
-    test_logits = round_logits(predict(students, test.inputs).numpy())
-    rows = []
-    for student, (setting, seed) in enumerate(owners):
-        if seed == STORED_SEED:
-            write_logits(folder, setting.name, test_logits[student], seed)
-        rows.append(
-            {
-                "dataset": experiment.dataset,
-                "teacher": experiment.teacher,
-                "student": experiment.student,
-                "method": setting.method,
-                "temperature": setting.temperature,
-                "seed": seed,
-                "epochs": experiment.student_recipe.epochs,
-                "top1": top_k_accuracy(test_logits[student], labels, 1),
-                "top5": top_k_accuracy(test_logits[student], labels, 5),
-                "held_out_top1": top_k_accuracy(held_out_logits[student], held_out_labels, 1),
-                "seconds": seconds / len(owners),  # an equal share: they trained together
-                "device": "cpu",
-                **origin,
-            }
-        )
-    return rows
+def first(data: Samples, count: int | None) -> Samples:
+    """The first so many samples, or all."""
+    return Samples(*(part[:count] for part in data))
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 in percent."""
+    return top_k_accuracy(logits.cpu().numpy(), labels.cpu().numpy(), 1)
+
+
+def stored_logits(network: nn.Module, data: Samples, precision: str | None) -> np.ndarray:
+    """Logits [S, N, C] of a `Stack`, or [1, N, C], rounded as they are stored.
+
+    What is recorded is computed from these, so whoever reads the files finds the same accuracies.
+    """
+    logits = predict(network, data.inputs, precision)
+    return round_logits(logits.reshape(-1, *logits.shape[-2:]).cpu().numpy())
+
+
+def to_channels_last(network: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, in the memory format that convolutions of images like best."""
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def to_float16(values: Tensor) -> Tensor:
+    """Weights of convolutions and linear layers as float16; biases and statistics as they are."""
+    return values.half() if values.ndim > 1 else values

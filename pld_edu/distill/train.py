@@ -1,256 +1,299 @@
-"""Networks trained side by side on the same augmented batches of images.
+"""The training loop, for every network, data set and recipe; it goes on where it was interrupted.
 
-A teacher, if there is one, sees each batch once for all its students. What distinguishes the
-students of a seed is their loss and nothing else: weights, batches, crops and flips are the same,
-and none sees another's gradient, so each ends as if it had been trained alone.
+Learners see the same batches side by side, and a teacher sees each batch once for all of them. What
+distinguishes the students of a seed is their loss and nothing else: weights, batches, crops and
+flips are the same, and none sees another's gradient, so each ends as if it had been trained alone.
 """
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from . import ranks
+from .._files import write_atomically
 from .augment import Views, crop_and_flip, draw_views, normalise
-from .cuda_graph import can_record, recorded, unchanged
-from .experiment import SGDRecipe
-from .objectives import Loss, set_warmth
-from .training import batches, resumable
+from .cuda_graph import can_capture, capture, restore_state
+from .experiment import Recipe, SGDRecipe
+from .networks import Stack
+from .objectives import Loss, set_progress
 
-CHUNK = 500  # images that `predict` looks at together
+CHUNK = 500  # samples that `predict` looks at together
+History = list[dict[str, dict[str, float]]]  # for each epoch, by name
 
 
-class Images(NamedTuple):
-    """Images uint8 [N, 32, 32, 3] and labels int64 [N], all on one device."""
+class Samples(NamedTuple):
+    """Inputs, float [N, ...] or images uint8 [N, 32, 32, 3], and labels int64 [N], on a device."""
 
     inputs: Tensor
     labels: Tensor
 
 
 class Learner(NamedTuple):
-    """A network and the loss that it minimises."""
+    """A network and its loss; a `Stack` has names for its networks, and a loss for each."""
 
     network: nn.Module
     loss: Loss
+    members: tuple[str, ...] = ()
 
 
-def train_together(
-    learners: Mapping[str, Learner],
-    train: Images,
-    recipe: SGDRecipe,
-    seed: int,
-    checkpoint: Path,
-    *,
-    teacher: nn.Module | None = None,
-    precision: str = "float32",
-    after_epoch: Callable[[str], dict[str, float]] | None = None,
-    label: str = "",
-    progress: bool = True,
-) -> tuple[list[dict[str, dict[str, float]]], float]:
-    """Train every learner by one recipe, with a checkpoint after each epoch.
+class Trainer:
+    """Trains every learner by one recipe.
 
     Parameters
     ----------
     learners : mapping of str to Learner
-        By name; the networks are trained in place, on the device of `train`.
-    train : Images
-    recipe : SGDRecipe
-    seed : int
-        Of the order of the images, and of their crops and flips.
-    checkpoint : Path
-        If it exists, training goes on from it; a finished one is only loaded.
-    teacher : nn.Module, optional
-        Gives the losses their teacher logits; None if they want none.
-    precision : {"float32", "bfloat16"}
-        Of the networks' arithmetic.
-    after_epoch : callable, optional
-        Measures the network of this name after an epoch, in evaluation mode.
-    label : str
-        Stands before the progress bar.
-    progress : bool
-
-    Returns
-    -------
-    history : list of dict
-        For each epoch, by name: the epoch (from 1), the mean of the `train_loss`, and what
-        `after_epoch` gave.
-    seconds : float
-        Time spent, earlier sittings included.
-
-    Raises
-    ------
-    FloatingPointError
-        A loss is no longer finite; the message says whose, in which epoch and in which step.
-    """
-    networks = nn.ModuleDict({name: learner.network for name, learner in learners.items()})
-    optimizer = SGD(networks, recipe, train.labels.device)
-    step = Step(learners, networks, optimizer, train, teacher, precision)
-    samples, device = len(train.labels), train.labels.device
-    steps = samples // recipe.batch_size
-
-    def run_epoch(epoch: int, step_done: Callable[[], object]) -> dict[str, dict[str, float]]:
-        networks.train()
-        order = torch.from_numpy(batches(seed, epoch, samples, recipe.batch_size)).to(device)
-        views = draw_epoch(seed, epoch, steps, recipe.batch_size, device)
-        values = torch.empty(steps, len(learners), device=device)
-        for place in range(steps):
-            done = (epoch * steps + place) / (recipe.epochs * steps)
-            optimizer.set_learning_rate(recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2)
-            set_warmth((learner.loss for learner in learners.values()), done)
-            values[place] = step(order[place], Views(views.offsets[place], views.flips[place]))
-            if device.type == "cpu":  # elsewhere reading a value would make the device wait
-                check_finite(values[: place + 1], list(learners), epoch)
-            step_done()
-        check_finite(values, list(learners), epoch)
-        networks.eval()
-        return {
-            name: {"epoch": epoch + 1, "train_loss": loss}
-            | (after_epoch(name) if after_epoch else {})
-            for name, loss in zip(learners, values.mean(dim=0).tolist(), strict=True)
-        }
-
-    found = resumable(
-        run_epoch,
-        recipe.epochs,
-        steps,
-        {"networks": networks, "optimizer": optimizer},
-        checkpoint,
-        label=label,
-        progress=progress and ranks.first(),
-        writes=ranks.first(),
-    )
-    networks.eval()
-    return found
-
-
-class SGD(torch.optim.SGD):
-    """Nesterov's SGD as a recipe says, whose state goes from one device to another."""
-
-    def __init__(self, networks: nn.Module, recipe: SGDRecipe, device: torch.device) -> None:
-        rate: float | Tensor = recipe.learning_rate
-        recording = can_record(device)
-        if recording:  # a recorded graph sees it fall only if it is a tensor
-            rate = torch.tensor(rate, device=device)
-        super().__init__(
-            networks.parameters(),
-            lr=rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=True,
-            fused=recording,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        (group,) = self.param_groups
-        own = {name: group[name] for name in ("lr", "fused")}
-        super().load_state_dict(state_dict)
-        self.param_groups[0].update(own)
-
-    def set_learning_rate(self, value: float) -> None:
-        """From the next step on."""
-        (group,) = self.param_groups
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(value)
-        else:
-            group["lr"] = value
-
-
-class Step:
-    """One step of all learners: called with a batch's rows and views, returns their losses [L].
-
-    On one GPU the first call records the step, and the others replay it. With several processes
-    each computes its share of the batch.
+        By name; the networks are trained in place, on the device of `data`.
+    data : Samples
+        Images are cropped and flipped anew in each step, other inputs are used as they are.
+    recipe : Recipe
+    seed : int or sequence of R int
+        Of the order of the samples, and of crops and flips. With several, each step has R batches
+        [R, N, ...], which a `Stack` takes.
+    teacher : nn.Module or Tensor [samples, C], optional
+        Gives the losses their teacher logits; a tensor has those of all samples, for inputs that
+        stay as they are. None if the losses want none.
+    precision : {None, "float32", "bfloat16"}
+        Of the networks' arithmetic; None is float32.
     """
 
     def __init__(
         self,
         learners: Mapping[str, Learner],
-        networks: nn.ModuleDict,
-        optimizer: SGD,
-        train: Images,
-        teacher: nn.Module | None,
-        precision: str,
+        data: Samples,
+        recipe: Recipe,
+        seed: int | Sequence[int],
+        teacher: nn.Module | Tensor | None = None,
+        precision: str | None = None,
     ) -> None:
+        self.names = [name for key, own in learners.items() for name in own.members or (key,)]
+        self.networks = nn.ModuleList(learner.network for learner in learners.values())
         self.losses = [learner.loss for learner in learners.values()]
-        self.networks = networks
-        self.parallel = [ranks.parallel(network) for network in networks.values()]
-        self.optimizer = optimizer
-        self.images = torch.cat([normalise(chunk) for chunk in train.inputs.split(CHUNK)])
-        self.labels = train.labels
-        self.teacher = teacher
-        self.precision = precision
-        self.replay: Callable[[], Tensor] | None = None
+        self.images = data.inputs.dtype == torch.uint8
+        self.inputs = torch.cat([to_float(chunk) for chunk in data.inputs.split(CHUNK)])
+        self.labels, self.device = data.labels, data.labels.device
+        self.recipe, self.seed, self.teacher, self.precision = recipe, seed, teacher, precision
+        self.steps = len(self.labels) // recipe.batch_size  # in an epoch
+        self.optimizer = make_optimizer(self.networks, recipe, self.device)
+        self.replay: Callable[..., Tensor] | None = None
+        for loss in self.losses:
+            if isinstance(loss, nn.Module):
+                loss.to(self.device)
 
-    def __call__(self, rows: Tensor, views: Views) -> Tensor:
-        own = ranks.share(len(rows))
-        rows, views = rows[own], Views(views.offsets[own], views.flips[own])
-        inputs, labels = crop_and_flip(self.images[rows], views), self.labels[rows]
-        if not can_record(labels.device):
-            return self.update(inputs, labels)
+    def fit(
+        self,
+        checkpoint: Path,
+        *,
+        after_epoch: Callable[[str], dict[str, float]] | None = None,
+        label: str = "",
+        progress: bool = True,
+    ) -> tuple[History, float]:
+        """Train to the last epoch, with a checkpoint after each.
+
+        Parameters
+        ----------
+        checkpoint : Path
+            If it exists, training goes on from it; a finished one is only loaded.
+        after_epoch : callable, optional
+            Measures the network of this name after an epoch, in evaluation mode.
+        label : str
+            Stands before the progress bar.
+        progress : bool
+            Whether to show the bar, on stderr.
+
+        Returns
+        -------
+        history : list of dict
+            For each epoch, by name: the epoch (from 1), the mean of the `train_loss`, and what
+            `after_epoch` gave.
+        seconds : float
+            Time spent, earlier sittings included.
+
+        Raises
+        ------
+        FloatingPointError
+            A loss is no longer finite; the message says whose, in which epoch and in which step.
+        """
+        done, spent, history = self.load(checkpoint)
+        start, epochs = time.perf_counter() - spent, self.recipe.epochs
+        total, initial = epochs * self.steps, done * self.steps
+        with tqdm(
+            desc=label, total=total, initial=initial, unit="step", disable=not progress
+        ) as bar:
+            for epoch in range(done, epochs):
+                means = self.run_epoch(epoch, bar.update)
+                line: dict[str, dict[str, float]] = {}
+                for name, mean in zip(self.names, means, strict=True):
+                    measured = after_epoch(name) if after_epoch else {}
+                    line[name] = {"epoch": epoch + 1, "train_loss": mean, **measured}
+                history.append(line)
+                spent = time.perf_counter() - start
+                self.save(checkpoint, epochs=epoch + 1, seconds=spent, history=history)
+        self.networks.eval()
+        return history, spent
+
+    def run_epoch(self, epoch: int, step_done: Callable[[], object]) -> list[float]:
+        """Take the steps of an epoch, counted from 0; return the mean loss of each name."""
+        self.networks.train()
+        rows, views = self.draw_batches(epoch)
+        values = torch.empty(self.steps, len(self.names), device=self.device)
+        for place in range(self.steps):
+            done = (epoch * self.steps + place) / (self.recipe.epochs * self.steps)
+            set_progress(self.losses, done)
+            # Half a cosine: eta_i = eta_0 (1 + cos(pi i / n)) / 2 in step i of n.
+            rate = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            set_learning_rate(self.optimizer, rate)
+            values[place] = self.step(rows[place], views and Views(*(v[place] for v in views)))
+            # Elsewhere than on a CPU, looking at a value would make the device wait.
+            if self.device.type == "cpu" and not values[place].isfinite().all():
+                break
+            step_done()
+        check_finite(values[: place + 1], self.names, epoch)
+        self.networks.eval()
+        return values.mean(dim=0).tolist()
+
+    def draw_batches(self, epoch: int) -> tuple[Tensor, Views | None]:
+        """The rows of every batch, [steps, N] or [steps, R, N], and the views of images."""
+        size, samples = self.recipe.batch_size, len(self.labels)
+        if not isinstance(self.seed, int):
+            orders = [batches(seed, epoch, samples, size) for seed in self.seed]
+            return torch.from_numpy(np.stack(orders, axis=1)).to(self.device), None
+        rows = torch.from_numpy(batches(self.seed, epoch, samples, size)).to(self.device)
+        if not self.images:
+            return rows, None
+        drawn = [draw_views(self.seed, epoch, step, size) for step in range(self.steps)]
+        parts = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
+        return rows, Views(*parts)
+
+    def step(self, rows: Tensor, views: Views | None) -> Tensor:
+        """One step on the samples of these rows; the losses, by name.
+
+        On a GPU the first call captures the step as a CUDA graph, and the others replay it.
+        """
+        inputs, labels = self.inputs[rows], self.labels[rows]
+        if views is not None:
+            inputs = crop_and_flip(inputs, views)
+        known = self.teacher[rows] if isinstance(self.teacher, Tensor) else inputs.new_empty(0)
+        if not can_capture(self.device):
+            return self.update(inputs, labels, known)
         if self.replay is None:
-            self.batch = inputs.clone(), labels.clone()
-            with unchanged(self.networks, self.optimizer):
-                self.replay = recorded(lambda: self.update(*self.batch), labels.device)
-        for there, here in zip(self.batch, (inputs, labels), strict=True):
-            there.copy_(here)
-        return self.replay()
+            with restore_state(self.networks, self.optimizer):
+                self.replay = capture(self.update, inputs, labels, known)
+        return self.replay(inputs, labels, known)
 
-    def update(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Forward, loss and backward of each learner, then one step of the optimizer for all."""
+    def update(self, inputs: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
+        """One optimizer step on one batch (x, y).
+
+        With s_i = f(x; theta_i) the logits of student i and L_i its loss, it goes downhill on
+
+            sum_i L_i(s_i, t, y)
+
+        in all weights theta_1, theta_2, ... at once; theta_i occurs in the term of student i alone.
+        """
         self.optimizer.zero_grad()
-        teacher_logits = torch.empty(0)
-        if self.teacher is not None:
+        if isinstance(self.teacher, nn.Module):
             with torch.no_grad():
-                teacher_logits = ranks.gather(logits_of(self.teacher, inputs, self.precision))
-        labels = ranks.gather(labels)
+                teacher_logits = logits_of(self.teacher, inputs, self.precision)  # t
         values = []
-        for network, loss in zip(self.parallel, self.losses, strict=True):
-            logits = ranks.gather(logits_of(network, inputs, self.precision))
-            if logits.device.type == "cpu" and not logits.isfinite().all():
-                value = logits.sum()  # not finite either: the losses would refuse such logits
+        for network, loss in zip(self.networks, self.losses, strict=True):
+            logits = logits_of(network, inputs, self.precision)  # s_i
+            if self.device.type == "cpu" and not logits.isfinite().all():
+                value = logits.sum(dim=(-2, -1))  # not finite either: losses refuse such logits
             else:
-                value = loss(logits, teacher_logits, labels)
-            value.backward()
-            values.append(value.detach())
+                value = loss(logits, teacher_logits, labels)  # L_i(s_i, t, y)
+            value.sum().backward()
+            values.append(value.detach().reshape(-1))
         self.optimizer.step()
-        return torch.stack(values)
+        return torch.cat(values)
+
+    def save(self, checkpoint: Path, **reached: Any) -> None:
+        """Write weights, the optimizer's state, and what is reached."""
+        state = {"networks": self.networks.state_dict(), "optimizer": self.optimizer.state_dict()}
+        write_atomically(checkpoint, partial(torch.save, state | reached))
+
+    def load(self, checkpoint: Path) -> tuple[int, float, History]:
+        """Go back to a checkpoint if there is one; epochs done, seconds spent, and the history."""
+        if not checkpoint.exists():
+            return 0, 0.0, []
+        saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        self.networks.load_state_dict(saved["networks"])
+        # What depends on the device stays as `make_optimizer` chose it for this one.
+        (own,), (group,) = self.optimizer.param_groups, saved["optimizer"]["param_groups"]
+        group |= {name: own[name] for name in ("lr", "fused", "capturable") if name in own}
+        self.optimizer.load_state_dict(saved["optimizer"])
+        return saved["epochs"], saved["seconds"], saved["history"]
 
 
-def logits_of(network: nn.Module, inputs: Tensor, precision: str) -> Tensor:
-    """Logits float32 [N, C] of normalised images [N, 3, H, W], with the network in `precision`."""
-    on_cpu = inputs.device.type == "cpu"
-    if precision == "float32" or (on_cpu and has_grouped_convolutions(network)):
+def make_optimizer(
+    network: nn.Module, recipe: Recipe, device: torch.device
+) -> torch.optim.Optimizer:
+    """AdamW or Nesterov's SGD, as the recipe says, fit for a CUDA graph where steps are captured."""
+    captured = can_capture(device)
+    # A captured graph sees the learning rate fall only if it is a tensor.
+    rate = torch.tensor(recipe.learning_rate, device=device) if captured else recipe.learning_rate
+    common: Any = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": captured}
+    if isinstance(recipe, SGDRecipe):
+        momentum = recipe.momentum
+        return torch.optim.SGD(network.parameters(), momentum=momentum, nesterov=True, **common)
+    return torch.optim.AdamW(network.parameters(), capturable=captured, **common)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """From the next step on."""
+    (group,) = optimizer.param_groups
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def batches(seed: int, epoch: int, samples: int, batch_size: int) -> np.ndarray:
+    """Which samples make up each batch: int64 [steps, batch_size].
+
+    A permutation that depends on seed and epoch alone, so there is no generator state to keep. A
+    last, smaller batch is dropped.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(samples)
+    steps = samples // batch_size
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def logits_of(network: nn.Module, inputs: Tensor, precision: str | None) -> Tensor:
+    """Logits float32 [N, C] of float inputs [N, ...], with the network in `precision`."""
+    # Mobile networks: bfloat16 triples the time of grouped convolutions on a CPU.
+    grouped = any(getattr(part, "groups", 1) > 1 for part in network.modules())
+    if precision != "bfloat16" or (grouped and inputs.device.type == "cpu"):
         return network(inputs)
-    # Nothing is cached: weights change every step, and a recorded CUDA graph allows no cache.
+    # Nothing is cached: weights change every step, and a captured CUDA graph allows no cache.
     with torch.autocast(inputs.device.type, torch.bfloat16, cache_enabled=False):
         return network(inputs).float()
 
 
-def has_grouped_convolutions(network: nn.Module) -> bool:
-    """Whether there are some, as in mobile networks: bfloat16 triples their time on a CPU."""
-    return any(getattr(part, "groups", 1) > 1 for part in network.modules())
+def predict(network: nn.Module, inputs: Tensor, precision: str | None = None) -> Tensor:
+    """Logits float32 [N, C], or [S, N, C] of a `Stack`, of inputs as in `Samples`.
 
-
-def predict(network: nn.Module, inputs: Tensor, precision: str = "float32") -> Tensor:
-    """Logits float32 [N, C] of images uint8 [N, H, W, 3] as they are, in evaluation mode."""
+    The network is put into evaluation mode.
+    """
     network.eval()
     with torch.no_grad():
-        chunks = inputs.split(CHUNK)
-        return torch.cat([logits_of(network, normalise(chunk), precision) for chunk in chunks])
+        chunks = [to_float(chunk) for chunk in inputs.split(CHUNK)]
+        if isinstance(network, Stack):
+            chunks = [chunk[None] for chunk in chunks]
+        return torch.cat([logits_of(network, chunk, precision) for chunk in chunks], dim=-2)
 
 
-def draw_epoch(
-    seed: int, epoch: int, steps: int, batch_size: int, device: torch.device | str
-) -> Views:
-    """The views of every batch of an epoch, [steps, batch, ...], sent to the device at once."""
-    drawn = [draw_views(seed, epoch, step, batch_size) for step in range(steps)]
-    return Views(*(torch.stack(parts).to(device) for parts in zip(*drawn, strict=True)))
+def to_float(inputs: Tensor) -> Tensor:
+    """Images uint8 as `normalise` gives them; other inputs as they are."""
+    return normalise(inputs) if inputs.dtype == torch.uint8 else inputs
 
 
-def check_finite(values: Tensor, names: list[str], epoch: int) -> None:
+def check_finite(values: Tensor, names: Sequence[str], epoch: int) -> None:
     """Refuse losses [steps, L] of an epoch of which one is NaN or infinite; name the first."""
     if not bool(values.isfinite().all()):
         step, place = (~values.isfinite()).nonzero()[0].tolist()
@@ -260,6 +303,6 @@ def check_finite(values: Tensor, names: list[str], epoch: int) -> None:
         )
 
 
-def to_device(split: Any, device: torch.device | str) -> Images:
-    """A split of arrays or tensors as `Images` on a device."""
-    return Images(*(torch.as_tensor(part).to(device) for part in split))
+def to_device(split: Any, device: torch.device | str) -> Samples:
+    """A split of arrays or tensors as `Samples` on a device."""
+    return Samples(*(torch.as_tensor(part).to(device) for part in split))

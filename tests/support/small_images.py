@@ -22,7 +22,7 @@ SMALL_IMAGES = replace(
     temperatures=(1.0, 4.0),
     seeds=2,
     precision="float32",
-    watched=20,
+    curve_samples=20,
 )
 
 
