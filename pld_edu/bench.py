@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from . import fast, losses
-from .distill.models import build
+from .distill.networks import build
 from .results.records import provenance
 
 SHAPES = ((128, 10), (128, 100), (512, 100), (256, 1000), (1024, 1000), (64, 21841), (16, 128256))

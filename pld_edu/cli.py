@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .distill.experiment import EXPERIMENTS, PRESETS, Experiment, ImageExperiment
+from .distill.experiment import EXPERIMENTS, PRESETS, Experiment
 from .results.methods import METHODS
 
 # PyTorch and matplotlib are imported where they are needed, so that --help answers at once.
@@ -42,44 +42,28 @@ def _parser() -> argparse.ArgumentParser:
         "command goes on where it stopped.",
     )
     distill.set_defaults(command=_distill)
-    distill.add_argument(
-        "--dataset", choices=EXPERIMENTS, help="default: the preset's, otherwise mnist1d"
-    )
-    distill.add_argument(
+    add = distill.add_argument
+    add("--dataset", choices=EXPERIMENTS, help="default: the preset's, otherwise mnist1d")
+    add(
         "--preset",
         choices=PRESETS,
         help="CIFAR-100 with less to compute: small for a small or free GPU (one pair, one seed; "
         "about a quarter of an hour, an estimate nobody has measured yet), cpu for one core "
         "(10,000 training images, few epochs; about an hour)",
     )
-    distill.add_argument("--teacher", help="a network of pld_edu.models (default: the recipe's)")
-    distill.add_argument("--student", help="the same")
-    distill.add_argument(
-        "--methods",
-        nargs="+",
-        choices=METHODS,
-        metavar="METHOD",
-        help=f"some of {' '.join(METHODS)} (default: all; mnist1d without dkd)",
-    )
-    distill.add_argument(
-        "--temperatures",
-        nargs="+",
-        type=float,
-        metavar="T",
-        help="of every method but ce (default: 1 4; mnist1d 1 2 4 8)",
-    )
-    distill.add_argument(
-        "--seeds", type=int, help="students of each setting (default: 3; mnist1d 10)"
-    )
-    distill.add_argument("--epochs", type=int, help="of the students (default: the recipe's)")
-    distill.add_argument("--teacher-epochs", type=int, help="of the teacher (the same)")
-    distill.add_argument(
-        "--train", type=int, metavar="N", help="samples to train on (default: the recipe's)"
-    )
-    distill.add_argument(
-        "--device", help="where images are learnt: cuda, cpu, ... (default: cuda if there is one)"
-    )
-    distill.add_argument("--out", type=Path, help="folder (default: runs/DATASET)")
+    add("--teacher", help="a network of pld_edu.distill.networks (default: the recipe's)")
+    add("--student", help="the same")
+    some = f"some of {' '.join(METHODS)} (default: all; mnist1d without dkd)"
+    add("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=some)
+    defaults = "of every method but ce (default: 1 4; mnist1d 1 2 4 8)"
+    add("--temperatures", nargs="+", type=float, metavar="T", help=defaults)
+    add("--seeds", type=int, help="students of each setting (default: 3; mnist1d 10)")
+    add("--epochs", type=int, help="of the students (default: the recipe's)")
+    add("--teacher-epochs", type=int, help="of the teacher (the same)")
+    add("--train", type=int, metavar="N", help="samples to train on (default: the recipe's)")
+    where = "where networks for images are trained: cuda, cpu, ... (default: cuda if there is one)"
+    add("--device", help=where)
+    add("--out", type=Path, help="folder (default: runs/DATASET)")
 
     from .check import command
 
@@ -152,30 +136,26 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     except ValueError as error:
         parser.error(str(error))
 
-    from .distill import ranks
+    from .distill import jobs
     from .distill import run as distill
-    from .distill.models import names_for
+    from .distill.networks import names_for
     from .results import plots
     from .results.tables import report
 
+    known = names_for(experiment.dataset)
     for name in (experiment.teacher, experiment.student):
-        if name not in names_for(experiment.dataset):
-            known = ", ".join(names_for(experiment.dataset))
-            parser.error(
-                f"no network for {experiment.dataset} is called {name!r}; there are {known}"
-            )
-    try:
-        device = distill.chosen(options.device)
-    except ValueError as error:
-        parser.error(str(error))
+        if name not in known:
+            sentence = f"no network for {experiment.dataset} is called {name!r}"
+            parser.error(f"{sentence}; there are {', '.join(known)}")
     out = options.out or Path("runs") / experiment.dataset
     folder = distill.run_folder(experiment, out)
     finished = distill.is_finished(folder)
-    if not finished and ranks.first():
-        print(_plan(experiment), flush=True)
     try:
+        device = distill.resolve_device(options.device)
+        if not finished and jobs.is_first():
+            print(_plan(experiment), flush=True)
         run = distill.run(experiment, out, device=device)
-    except OSError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     except FloatingPointError as error:
         print(f"pld-edu: {error}", file=sys.stderr)
@@ -183,7 +163,7 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where this one stopped.", file=sys.stderr)
         return 130
-    if not ranks.first():
+    if not jobs.is_first():
         return 0
     if finished:
         print(f"{folder} holds this run already, finished; here it is. Remove it to train again.")
@@ -194,8 +174,7 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
 
 def _plan(experiment: Experiment) -> str:
     settings, seeds = len(experiment.settings), experiment.seeds
-    images = isinstance(experiment, ImageExperiment)
-    together = "side by side seed by seed" if images else "side by side"
+    together = "side by side seed by seed" if experiment.images else "side by side"
     return (
         f"{experiment.dataset}: {experiment.teacher} teaches {settings * seeds} students "
         f"{experiment.student} {together} ({settings} settings, {seeds} seeds), "
@@ -205,25 +184,20 @@ def _plan(experiment: Experiment) -> str:
 
 def _experiment(options: argparse.Namespace) -> Experiment:
     """The data set's experiment, or the preset's, with the changes that were asked for."""
-    experiment: Experiment
+    experiment = EXPERIMENTS[options.dataset or "mnist1d"]
     if options.preset:
         experiment = PRESETS[options.preset]
         if options.dataset not in (None, experiment.dataset):
             raise ValueError(f"--preset {options.preset} is for --dataset {experiment.dataset}")
-    else:
-        experiment = EXPERIMENTS[options.dataset or "mnist1d"]
-    changes: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("teacher", "student", "methods", "temperatures", "seeds", "train")
-        if getattr(options, name) is not None
-    }
-    for name in ("methods", "temperatures"):
-        if name in changes:
-            changes[name] = tuple(changes[name])
-    for who, epochs in (("teacher", options.teacher_epochs), ("student", options.epochs)):
+    changes: dict[str, Any] = {}
+    for name in ("teacher", "student", "methods", "temperatures", "seeds", "train"):
+        value = getattr(options, name)
+        if value is not None:
+            changes[name] = tuple(value) if isinstance(value, list) else value
+    for name, epochs in (("teacher", options.teacher_epochs), ("student", options.epochs)):
         if epochs is not None:
-            recipe = getattr(experiment, f"{who}_recipe")
-            changes[f"{who}_recipe"] = replace(recipe, epochs=epochs)
+            recipe = getattr(experiment, f"{name}_recipe")
+            changes[f"{name}_recipe"] = replace(recipe, epochs=epochs)
     return replace(experiment, **changes)
 
 

@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 from torchvision.transforms.functional import normalize, to_tensor
 
-from pld_edu.distill.augment import DEVIATION, MEAN, Views, crop_and_flip, draw_views, normalise
+from pld_edu.distill.augment import MEAN, STD, Views, crop_and_flip, draw_views, normalise
 
 
 def allowed_views(image):
@@ -28,7 +28,7 @@ def images(samples=60, height=32, width=32):
 
 def test_normalise_is_torchvisions():
     pixels = images(3)
-    expected = [normalize(to_tensor(image.numpy()), MEAN, DEVIATION) for image in pixels]
+    expected = [normalize(to_tensor(image.numpy()), MEAN, STD) for image in pixels]
     torch.testing.assert_close(normalise(pixels), torch.stack(expected), rtol=1e-6, atol=1e-6)
 
 

@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +46,27 @@ def test_cifar100_compares_five_methods_at_two_temperatures():
 def test_impossible_experiments(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
+
+
+def test_the_note_leaves_out_what_does_not_apply():
+    signals, images = EXPERIMENTS["mnist1d"], EXPERIMENTS["cifar100"]
+    assert (signals.images, images.images) == (False, True)
+    assert not {"precision", "curve_samples"} & signals.note.keys()
+    assert (images.note["precision"], images.note["curve_samples"]) == ("bfloat16", 5000)
+    assert images.note["student_recipe"]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment"),
+    [
+        ("mnist1d/cnn-mlp32", EXPERIMENTS["mnist1d"]),
+        ("cifar100/resnet20-resnet8", PRESETS["cpu"]),
+        (
+            "cifar100/resnet20-mobilenetv2_x0_25",
+            replace(PRESETS["cpu"], student="mobilenetv2_x0_25"),
+        ),
+    ],
+)
+def test_the_note_of_a_recorded_run_is_that_of_its_experiment(name, experiment):
+    path = Path(__file__).parents[2] / "notebooks" / "results" / name / "experiment.json"
+    assert json.loads(path.read_text()) == json.loads(json.dumps(experiment.note))

@@ -1,4 +1,5 @@
 import itertools
+import json
 import math
 from dataclasses import replace
 
@@ -7,72 +8,143 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pld_edu import losses
+from pld_edu import data, losses
 from pld_edu.distill import run as distill
-from pld_edu.distill import training
-from pld_edu.distill.models import build
-from pld_edu.distill.training import batches
+from pld_edu.distill.networks import build
+from pld_edu.distill.run import load_splits, make_learners, train_students, train_teacher
+from pld_edu.distill.train import Trainer, batches, predict
+from pld_edu.results.methods import Setting
+from tests.support.small_images import SMALL_IMAGES, slice_of_cifar100
 from tests.support.small_run import SMALL
+
+EXPERIMENTS = {"mnist1d": SMALL, "images": SMALL_IMAGES}
+METHODS = {"mnist1d": ("kd", "dist", "pld"), "images": ("dist", "dkd", "pld")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DATASETS, "cifar100", slice_of_cifar100)
+        yield
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    return distill.run(SMALL, tmp_path_factory.mktemp("out"), progress=False)
+def runs(tmp_path_factory):
+    """Both experiments, finished."""
+    return {
+        name: distill.run(experiment, tmp_path_factory.mktemp(name), progress=False, device="cpu")
+        for name, experiment in EXPERIMENTS.items()
+    }
 
 
 def without_seconds(rows):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
-def test_one_row_for_each_setting_and_seed(finished):
-    found = [(row["method"], row["temperature"], row["seed"]) for row in finished.rows]
-    pairs = [("ce", None), *itertools.product(("kd", "dist", "pld"), (1.0, 4.0))]
+def logits_in(folder, name):
+    with np.load(folder / f"logits_{name}.npz") as file:
+        assert file["logits"].dtype == np.float16
+        return file["logits"], file["seed"]
+
+
+both = pytest.mark.parametrize("name", EXPERIMENTS)
+
+
+@both
+def test_one_row_for_each_setting_and_seed(name, runs):
+    rows, experiment = runs[name].rows, EXPERIMENTS[name]
+    pairs = [("ce", None), *itertools.product(METHODS[name], (1.0, 4.0))]
+    found = [(row["method"], row["temperature"], row["seed"]) for row in rows]
     assert found == [(*pair, seed) for pair in pairs for seed in (0, 1)]
-    for row in finished.rows:
+    for row in rows:
         assert " ".join(row) == (
             "dataset teacher student method temperature seed epochs top1 top5 held_out_top1 "
             "seconds device versions commit"
         )
-        assert (row["dataset"], row["teacher"], row["student"]) == ("mnist1d", "cnn", "mlp32")
-        assert row["epochs"] == 3
+        assert row["dataset"] == experiment.dataset
+        assert (row["teacher"], row["student"]) == (experiment.teacher, experiment.student)
+        assert row["epochs"] == experiment.student_recipe.epochs
+        assert row["device"] == "cpu"
         assert row["seconds"] > 0
 
 
-def test_files_of_a_finished_run(finished):
-    assert finished.folder.name == "cnn-mlp32"
-    names = ["ce", *(f"{m}-t{t}" for m in ("dist", "kd", "pld") for t in (1, 4)), "teacher"]
-    assert sorted(path.name for path in finished.folder.iterdir()) == sorted(
-        ["experiment.json", "labels.npy", "rows.json", "teacher.json"]
-        + [f"logits_{name}.npz" for name in names]
-    )
+@both
+def test_files_of_a_finished_run(name, runs):
+    folder = runs[name].folder
+    files = ["experiment.json", "labels.npy", "rows.json", "teacher.json", "logits_ce.npz"]
+    files += [f"logits_{m}-t{t}.npz" for m in METHODS[name] for t in (1, 4)]
+    files += ["logits_teacher.npz"] + ["curves.json"] * (name == "images")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
+    others = {path.name for path in folder.parent.iterdir()} - {folder.name}
+    assert others == ({"resnet14"} if name == "images" else set())
+    for other in others:
+        kept = sorted(path.name for path in (folder.parent / other).iterdir())
+        assert kept == ["experiment.json", "teacher.pt"]
 
 
-def test_recorded_accuracies_are_those_of_the_stored_logits(finished):
-    labels = np.load(finished.folder / "labels.npy")
-    for row in finished.rows:
-        if row["seed"] != 0:
-            continue
-        name = row["method"] + (f"-t{row['temperature']:g}" if row["temperature"] else "")
-        with np.load(finished.folder / f"logits_{name}.npz") as file:
-            logits, seed = file["logits"], file["seed"]
-        assert logits.dtype == np.float16
-        assert seed == 0
-        order = np.argsort(-logits, axis=-1, kind="stable")
-        assert row["top1"] == 100 * np.mean(order[:, 0] == labels)
-        assert row["top5"] == 100 * np.mean((order[:, :5] == labels[:, None]).any(axis=-1))
+@both
+def test_recorded_accuracies_are_those_of_the_stored_logits(name, runs):
+    labels = np.load(runs[name].folder / "labels.npy")
+    experiment = EXPERIMENTS[name]
+    sizes = experiment.train, experiment.held_out, experiment.test
+    assert labels.tolist() == data.DATASETS[experiment.dataset](*sizes).test.labels.tolist()
+    for row in runs[name].rows:
+        if row["seed"] == 0:
+            setting = Setting(row["method"], row["temperature"])
+            logits, seed = logits_in(runs[name].folder, setting.name)
+            order = np.argsort(-logits, axis=-1, kind="stable")
+            assert seed == 0
+            assert row["top1"] == 100 * np.mean(order[:, 0] == labels)
+            assert row["top5"] == 100 * np.mean((order[:, :5] == labels[:, None]).any(axis=-1))
 
 
-def test_the_teacher_is_followed_epoch_by_epoch(finished):
-    teacher = finished.teacher
+@both
+def test_the_teacher_is_described_as_it_is_stored(name, runs):
+    teacher, experiment = runs[name].teacher, EXPERIMENTS[name]
+    assert (teacher["name"], len(teacher["epochs"])) == (experiment.teacher, 2)
+    sizes = [
+        sum(p.numel() for p in build(network, 0).parameters())
+        for network in (experiment.teacher, experiment.student)
+    ]
+    assert [teacher["parameters"], teacher["student_parameters"]] == sizes
     assert [line["epoch"] for line in teacher["epochs"]] == [1, 2]
     assert [line["temperature"] for line in teacher["temperatures"]] == [1.0, 4.0]
-    last, at_1 = teacher["epochs"][-1], teacher["temperatures"][0]
-    for key in ("mean_label_weight", "share_above_99", "cosine_to_ce"):
-        assert last[key] == at_1[key]
-    with np.load(finished.folder / "logits_teacher.npz") as file:
-        order = np.argsort(-file["logits"], axis=-1, kind="stable")
-    labels = np.load(finished.folder / "labels.npy")
+    labels = np.load(runs[name].folder / "labels.npy")
+    order = np.argsort(-logits_in(runs[name].folder, "teacher")[0], axis=-1, kind="stable")
     assert teacher["top1"] == 100 * np.mean(order[:, 0] == labels)
+    assert teacher["top5"] == 100 * np.mean((order[:, :5] == labels[:, None]).any(axis=-1))
+
+
+def test_the_last_epoch_of_a_teacher_has_the_saturation_of_temperature_1(runs):
+    last, at_1 = (runs["mnist1d"].teacher[key] for key in ("epochs", "temperatures"))
+    for key in ("mean_label_weight", "share_above_99", "cosine_to_ce"):
+        assert last[-1][key] == at_1[0][key]
+
+
+def test_a_teacher_of_images_teaches_with_the_weights_that_are_stored(runs):
+    path = runs["images"].folder.parent / "resnet14" / "teacher.pt"
+    weights = torch.load(path, weights_only=True)["weights"]
+    assert {value.dtype for value in weights.values() if value.ndim > 1} == {torch.float16}
+    network = build("resnet14", 0).eval()
+    network.load_state_dict(weights)
+    logits = predict(network, torch.from_numpy(slice_of_cifar100(48, 20, 40).test.inputs))
+    stored, _ = logits_in(runs["images"].folder, "teacher")
+    assert np.abs(stored - logits.numpy()).max() <= 1 / 32 + 1e-3
+
+
+def test_learning_curves_have_a_line_for_each_student_and_epoch(runs):
+    curves = json.loads((runs["images"].folder / "curves.json").read_text())
+    assert len(curves) == 7 * 2 * 2
+    for row in runs["images"].rows:
+        own = [
+            line
+            for line in curves
+            if all(line[key] == row[key] for key in ("method", "temperature", "seed"))
+        ]
+        assert [line["epoch"] for line in own] == [1, 2]
+        assert all(line["train_loss"] > 0 for line in own)
+        # They use all 20 held-out images; the row's accuracy is that of rounded logits.
+        assert abs(own[-1]["held_out_top1"] - row["held_out_top1"]) <= 100 / 20
 
 
 class Interrupted(Exception):
@@ -80,103 +152,126 @@ class Interrupted(Exception):
 
 
 def interrupt_at(step, monkeypatch):
-    """Stop the run in its `step`-th optimizer step from here."""
-    original = torch.optim.AdamW.step
-    count = itertools.count(1)
+    """Stop the run in its `step`-th step from here."""
+    original, count = Trainer.update, itertools.count(1)
 
-    def counted(self, *arguments):
+    def counted(self, *batch):
         if next(count) == step:
             raise Interrupted
-        return original(self, *arguments)
+        return original(self, *batch)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    monkeypatch.setattr(Trainer, "update", counted)
 
 
-def test_an_interrupted_run_resumes_to_the_same_rows(finished, tmp_path, monkeypatch):
-    # 4 steps an epoch: halfway through the second epoch of the teacher, then of the students.
-    for step in (4 + 2, 4 + 4 + 2):
+# In the second epoch of the teacher, then of each job, by steps per epoch: MNIST-1D has one job.
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("mnist1d", (4 + 2, 4 + 4 + 2)),
+        pytest.param("images", (3 + 2, 3 + 3 + 2, 3 + 3 + 2), marks=pytest.mark.slow),
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_rows(name, steps, runs, tmp_path, monkeypatch):
+    experiment, finished = EXPERIMENTS[name], runs[name]
+    for step in steps:
         with monkeypatch.context() as patch:
-            patch.setattr(training, "CHECKPOINT_EVERY", 1)
             interrupt_at(step, patch)
             with pytest.raises(Interrupted):
-                distill.run(SMALL, tmp_path, progress=False)
-    assert not distill.is_finished(distill.run_folder(SMALL, tmp_path))
-    saved = torch.load(tmp_path / "cnn-mlp32" / "students.checkpoint", weights_only=True)
-    assert saved["epochs"] == 1
-    resumed = distill.run(SMALL, tmp_path, progress=False)
+                distill.run(experiment, tmp_path, progress=False, device="cpu")
+    folder = distill.run_folder(experiment, tmp_path)
+    assert not distill.is_finished(folder)
+    last = 1 if name == "images" else 0
+    assert (folder / "seed-0.json").exists() == (name == "images")
+    assert torch.load(folder / f"seed-{last}.checkpoint", weights_only=True)["epochs"] == 1
+    resumed = distill.run(experiment, tmp_path, progress=False, device="cpu")
     assert without_seconds(resumed.rows) == without_seconds(finished.rows)
     assert resumed.teacher == finished.teacher
-    assert not list(tmp_path.rglob("*.checkpoint"))
+    for path in finished.folder.glob("logits_*"):
+        found, expected = (logits_in(run.folder, path.stem[7:])[0] for run in (resumed, finished))
+        np.testing.assert_array_equal(found, expected)
+    names = [sorted(path.name for path in run.folder.iterdir()) for run in (resumed, finished)]
+    assert names[0] == names[1]
+    if name == "images":
+        curves = [(run.folder / "curves.json").read_text() for run in (resumed, finished)]
+        assert curves[0] == curves[1]
 
 
-def test_a_finished_run_is_read_not_trained_again(finished, monkeypatch):
+@both
+def test_a_finished_run_is_read_not_trained_again(name, runs, monkeypatch):
     interrupt_at(1, monkeypatch)
-    again = distill.run(SMALL, finished.folder.parent, progress=False)
-    assert again == finished
+    out = runs[name].folder.parent
+    assert distill.run(EXPERIMENTS[name], out, progress=False, device="cpu") == runs[name]
 
 
-def test_another_experiment_does_not_overwrite_a_run(finished):
-    other = replace(SMALL, seeds=3)
+@both
+def test_another_experiment_does_not_overwrite_a_run(name, runs):
+    other = replace(EXPERIMENTS[name], seeds=3)
     with pytest.raises(FileExistsError, match=r"seeds is 2 there, 3 here"):
-        distill.run(other, finished.folder.parent, progress=False)
+        distill.run(other, runs[name].folder.parent, progress=False, device="cpu")
 
 
-def test_each_student_is_trained_as_if_it_were_alone(tmp_path):
-    train, *_ = distill.load_splits(SMALL)
+def test_each_student_of_a_stack_is_trained_as_if_it_were_alone(tmp_path):
+    train, *_ = load_splits(SMALL)
     generator = torch.Generator().manual_seed(0)
     teacher_logits = 3 * torch.randn(len(train.labels), 10, generator=generator)
-    students, _ = distill.train_students(
-        SMALL, train, teacher_logits, tmp_path / "checkpoint", progress=False
-    )
-    together = distill.predict(students, train.inputs)
+    owners = {
+        str(number): (s, k)
+        for number, (s, k) in enumerate(itertools.product(SMALL.settings, range(SMALL.seeds)))
+    }
+    learners = make_learners(SMALL, owners, torch.device("cpu"))
+    seeds = range(SMALL.seeds)
+    trainer = Trainer(learners, train, SMALL.student_recipe, seeds, teacher_logits)
+    trainer.fit(tmp_path / "checkpoint", progress=False)
+    together = predict(learners["students"].network, train.inputs)
 
     def kd_at_4(s, t, y):
-        soft = F.kl_div((s / 4).log_softmax(-1), (t / 4).softmax(-1), reduction="batchmean")
-        return 0.1 * F.cross_entropy(s, y) + 0.9 * 16 * soft
+        divergence = F.kl_div((s / 4).log_softmax(-1), (t / 4).softmax(-1), reduction="batchmean")
+        return 0.1 * F.cross_entropy(s, y) + 0.9 * 16 * divergence
 
     alone = {
-        ("ce", None): lambda s, t, y: F.cross_entropy(s, y),
-        ("kd", 4.0): kd_at_4,
-        ("dist", 4.0): losses.DISTLoss(temperature=4.0),
-        ("pld", 1.0): losses.PLDLoss(temperature=1.0),
+        Setting("ce", None): lambda s, t, y: F.cross_entropy(s, y),
+        Setting("kd", 4.0): kd_at_4,
+        Setting("dist", 4.0): losses.DISTLoss(temperature=4.0),
+        Setting("pld", 1.0): losses.PLDLoss(temperature=1.0),
     }
     recipe = SMALL.student_recipe
     total = recipe.epochs * len(train.labels) // recipe.batch_size
     for setting, loss in alone.items():
-        seed = 1
+        seed, step = 1, 0
         student = build("mlp32", seed)
         optimizer = torch.optim.AdamW(student.parameters(), weight_decay=recipe.weight_decay)
-        step = 0
         for epoch in range(recipe.epochs):
             for rows in batches(seed, epoch, len(train.labels), recipe.batch_size):
                 falling = 0.5 * (1 + math.cos(math.pi * step / total))
                 optimizer.param_groups[0]["lr"] = recipe.learning_rate * falling
                 optimizer.zero_grad()
-                loss(
-                    student(train.inputs[rows]), teacher_logits[rows], train.labels[rows]
-                ).backward()
+                s, t, y = student(train.inputs[rows]), teacher_logits[rows], train.labels[rows]
+                loss(s, t, y).backward()
                 optimizer.step()
                 step += 1
-        place = SMALL.settings.index(setting) * SMALL.seeds + seed
-        expected = distill.predict(student, train.inputs)
+        place = list(owners.values()).index((setting, seed))
+        expected = predict(student, train.inputs)
         torch.testing.assert_close(together[place], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_loss_that_is_not_finite_is_named(tmp_path, monkeypatch):
-    train, *_ = distill.load_splits(SMALL)
-
+def test_a_loss_that_is_not_finite_is_named_with_setting_and_seed(tmp_path, monkeypatch):
     class Broken(torch.nn.Module):
         def forward(self, student_logits, teacher_logits, labels):
             return student_logits.mean() * torch.where(labels[0] >= 0, torch.nan, 1.0)
 
     monkeypatch.setattr(losses, "PLDLoss", lambda temperature: Broken())
-    with pytest.raises(
-        FloatingPointError,
-        match=r"the loss of pld-t1 with seed 0 became nan in epoch 1, step 1; a lower learning",
-    ):
-        distill.train_students(
-            SMALL, train, torch.zeros(200, 10), tmp_path / "checkpoint", progress=False
-        )
+    message = r"the loss of pld-t1 with seed 0 became nan in epoch 1, step 1; a lower learning"
+    with pytest.raises(FloatingPointError, match=message):
+        train_students(SMALL, [0, 1], build("cnn", 0), load_splits(SMALL), tmp_path, progress=False)
+
+
+@both
+def test_a_teacher_that_diverges_is_named(name, tmp_path):
+    wild = replace(EXPERIMENTS[name].teacher_recipe, learning_rate=1e30)
+    experiment = replace(EXPERIMENTS[name], teacher_recipe=wild)
+    message = r"the loss of the teacher became (nan|inf) in epoch 1, step \d; a lower learning"
+    with pytest.raises(FloatingPointError, match=message):
+        distill.run(experiment, tmp_path, progress=False, device="cpu")
 
 
 def test_a_run_leaves_generators_and_threads_as_they_were(tmp_path):
@@ -192,9 +287,51 @@ def test_a_run_leaves_generators_and_threads_as_they_were(tmp_path):
     assert torch.get_num_threads() == threads
 
 
-def test_a_teacher_that_diverges_is_named(tmp_path):
-    wild = replace(SMALL, teacher_recipe=replace(SMALL.teacher_recipe, learning_rate=1e30))
-    train, held_out, _ = distill.load_splits(wild)
-    message = r"a logit of the teacher is no longer finite in epoch 1, step \d+; a lower learning"
-    with pytest.raises(FloatingPointError, match=message):
-        distill.train_teacher(wild, train, held_out, tmp_path / "checkpoint", progress=False)
+RECIPE_1 = replace(SMALL_IMAGES.student_recipe, epochs=1)
+
+
+def test_a_second_student_learns_from_the_same_teacher(runs, monkeypatch):
+    finished = runs["images"]
+    other = replace(
+        SMALL_IMAGES, student="wrn_16_1", methods=("ce",), seeds=1, student_recipe=RECIPE_1
+    )
+    trained, original = [], Trainer.fit
+
+    def fit(self, *arguments, **options):
+        trained.extend(self.names)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    run = distill.run(other, finished.folder.parent, progress=False, device="cpu")
+    assert trained == ["ce with seed 0"]
+    assert run.teacher["top1"] == finished.teacher["top1"]
+    assert run.teacher["epochs"] == finished.teacher["epochs"]
+
+
+def test_a_teacher_trained_otherwise_is_not_taken(runs):
+    other = replace(SMALL_IMAGES, student="wrn_16_1", teacher_recipe=RECIPE_1)
+    with pytest.raises(FileExistsError, match=r"teacher_recipe.epochs is 2 there, 1 here"):
+        distill.run(other, runs["images"].folder.parent, progress=False, device="cpu")
+
+
+def test_a_teacher_trained_already_is_read(tmp_path):
+    train, held_out, _ = load_splits(SMALL)
+    first, history = train_teacher(SMALL, train, held_out, tmp_path, progress=False)
+    again, its_history = train_teacher(SMALL, train, held_out, tmp_path, progress=False)
+    assert its_history == history
+    assert torch.equal(predict(again, train.inputs), predict(first, train.inputs))
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher.pt"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_is_said_plainly():
+    with pytest.raises(ValueError, match="PyTorch sees no GPU here; the device cpu always works"):
+        distill.resolve_device("cuda")
+
+
+def test_each_process_has_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert distill.resolve_device(None) == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distill.resolve_device(None) == distill.resolve_device("cuda") == torch.device("cuda", 1)
+    assert distill.resolve_device("cpu") == torch.device("cpu")

@@ -8,17 +8,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from pld_edu import losses
-from pld_edu.distill import train as together
+from pld_edu.distill import train as training
 from pld_edu.distill.augment import crop_and_flip, draw_views, normalise
-from pld_edu.distill.models import build
-from pld_edu.distill.objectives import warming_loss
-from pld_edu.distill.train import Learner, predict, to_device, train_together
-from pld_edu.distill.training import batches
+from pld_edu.distill.experiment import Recipe
+from pld_edu.distill.networks import Stack, build
+from pld_edu.distill.objectives import make_loss
+from pld_edu.distill.train import Learner, Samples, Trainer, batches, predict, to_device
 from pld_edu.results.methods import Setting
 from tests.support.small_images import RECIPE, slice_of_cifar100
 
-CPU = torch.device("cpu")
 SETTINGS = [Setting("ce", None), Setting("dist", 4.0), Setting("dkd", 4.0), Setting("pld", 1.0)]
+ADAMW = Recipe(epochs=2, batch_size=16, learning_rate=0.01, weight_decay=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +28,27 @@ def splits():
 
 @pytest.fixture(scope="module")
 def teacher():
-    return build("resnet14", 7).eval().requires_grad_(False)
+    return build("resnet8", 7).eval().requires_grad_(False)
 
 
-def train(names, splits, teacher, path, seed=3, **options):
-    learners = {
-        setting.name: Learner(build("resnet8", seed), warming_loss(setting, CPU))
-        for setting in SETTINGS
-        if setting.name in names
-    }
-    found = train_together(
-        learners, splits[0], RECIPE, seed, path, teacher=teacher, progress=False, **options
-    )
-    return {name: learner.network for name, learner in learners.items()}, *found
+@pytest.fixture
+def exact_teacher(teacher, monkeypatch):
+    """In float64, as all that meets it: a few steps blow up rounding."""
+    monkeypatch.setattr(training, "normalise", lambda images: normalise(images).double())
+    return copy.deepcopy(teacher).double()
+
+
+def train(settings, splits, teacher, checkpoint, recipe=RECIPE, **options):
+    dtype = next(teacher.parameters()).dtype
+    learners = {s.name: Learner(build("resnet8", 3).to(dtype), make_loss(s)) for s in settings}
+    trainer = Trainer(learners, splits[0], recipe, 3, teacher)
+    history, seconds = trainer.fit(checkpoint, progress=False, **options)
+    return {name: learner.network for name, learner in learners.items()}, history, seconds
+
+
+@pytest.fixture(scope="module")
+def plain(splits, teacher, tmp_path_factory):
+    return train(SETTINGS, splits, teacher, tmp_path_factory.mktemp("plain") / "checkpoint")
 
 
 def states(networks):
@@ -51,38 +59,81 @@ def assert_same(found, expected):
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_shared_batches_give_each_method_what_it_gets_alone(splits, teacher, tmp_path):
-    names = [setting.name for setting in SETTINGS]
-    together, history, _ = train(names, splits, teacher, tmp_path / "together")
-    for name in names:
-        alone, own_history, _ = train([name], splits, teacher, tmp_path / name)
-        assert_same(alone[name].state_dict(), together[name].state_dict())
-        assert [line[name] for line in own_history] == [line[name] for line in history]
-    weights = [network.classifier.weight for network in together.values()]
-    assert all(not torch.equal(weights[0], other) for other in weights[1:])
+def test_batches_are_a_permutation_without_its_remainder():
+    found = batches(seed=3, epoch=5, samples=23, batch_size=5)
+    assert found.shape == (4, 5)
+    assert len(np.unique(found)) == 20
+    assert set(found.ravel()) <= set(range(23))
+
+
+def test_batches_depend_on_seed_and_epoch_and_on_nothing_else():
+    np.testing.assert_array_equal(batches(3, 5, 20, 5), batches(3, 5, 20, 5))
+    assert not np.array_equal(batches(3, 5, 20, 5), batches(4, 5, 20, 5))
+    assert not np.array_equal(batches(3, 5, 20, 5), batches(3, 6, 20, 5))
+
+
+def test_the_learning_rate_falls_along_half_a_cosine(tmp_path):
+    # With betas that cancel, AdamW moves a weight with a constant gradient by -lr in each step.
+    network = nn.Linear(1, 1, bias=False).double()
+    places = []
+
+    def loss(s, t, y):
+        places.append(network.weight.item())
+        return network.weight.sum() + 0 * s.sum()
+
+    data = Samples(torch.zeros(3, 1).double(), torch.zeros(3, dtype=torch.int64))
+    recipe = Recipe(epochs=2, batch_size=1, learning_rate=0.1, weight_decay=0.0)
+    Trainer({"one": Learner(network, loss)}, data, recipe, 0).fit(tmp_path / "c", progress=False)
+    places.append(network.weight.item())
+    expected = [0.1 * 0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    assert -np.diff(places) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_training_is_a_plain_loop(setting, splits, tmp_path, monkeypatch):
-    # In float64, because a few steps blow up what two orders of summation differ by.
-    monkeypatch.setattr(together, "normalise", lambda images: normalise(images).double())
-    student, teacher = build("resnet8", 3).double(), build("resnet14", 7).double().eval()
-    learner = Learner(copy.deepcopy(student), warming_loss(setting, CPU))
-    checkpoint = tmp_path / "checkpoint"
-    history, _ = train_together(
-        {setting.name: learner}, splits[0], RECIPE, 3, checkpoint, teacher=teacher, progress=False
-    )
+def test_shared_batches_give_each_method_what_it_gets_alone(
+    setting, plain, splits, teacher, tmp_path
+):
+    together, history, _ = plain
+    alone, own_history, _ = train([setting], splits, teacher, tmp_path / "alone")
+    assert_same(alone[setting.name].state_dict(), together[setting.name].state_dict())
+    assert [line[setting.name] for line in own_history] == [line[setting.name] for line in history]
+    others = [network for name, network in together.items() if name != setting.name]
+    weight = together[setting.name].classifier.weight
+    assert all(not torch.equal(weight, other.classifier.weight) for other in others)
 
-    optimizer = torch.optim.SGD(
-        student.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4, nesterov=True
-    )
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        pytest.param(RECIPE, SETTINGS, id="sgd", marks=pytest.mark.slow),
+        pytest.param(ADAMW, SETTINGS[2:3], id="adamw"),
+    ],
+)
+def test_training_is_a_plain_loop(recipe, settings, splits, exact_teacher, tmp_path):
+    learnt_by, history, _ = train(settings, splits, exact_teacher, tmp_path / "c", recipe)
+    for setting in settings:
+        student, expected = plain_loop(setting, exact_teacher, recipe, splits[0])
+        learnt = learnt_by[setting.name].state_dict()
+        torch.testing.assert_close(learnt, student.state_dict(), rtol=1e-8, atol=1e-10)
+        means = [line[setting.name]["train_loss"] for line in history]
+        assert means == pytest.approx(expected, rel=1e-5)
+
+
+def plain_loop(setting, teacher, recipe, data):
+    student = build("resnet8", 3).double()
+    optimizer = torch.optim.AdamW(student.parameters(), weight_decay=recipe.weight_decay)
+    if recipe is RECIPE:
+        optimizer = torch.optim.SGD(
+            student.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4, nesterov=True
+        )
     step, total, seen = 0, 2 * 3, []
     for epoch in range(2):
         for place, rows in enumerate(batches(3, epoch, 48, 16)):
-            optimizer.param_groups[0]["lr"] = 0.02 * 0.5 * (1 + math.cos(math.pi * step / total))
-            images = normalise(torch.from_numpy(splits[0].inputs.numpy()[rows])).double()
+            rate = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
+            optimizer.param_groups[0]["lr"] = rate
+            images = normalise(torch.from_numpy(data.inputs.numpy()[rows])).double()
             images = crop_and_flip(images, draw_views(3, epoch, place, 16))
-            labels = splits[0].labels[rows]
+            labels = data.labels[rows]
             s, t = student(images), teacher(images)
             loss = {
                 "ce": F.cross_entropy(s, labels),
@@ -97,77 +148,88 @@ def test_training_is_a_plain_loop(setting, splits, tmp_path, monkeypatch):
             optimizer.step()
             seen.append(loss.item())
             step += 1
-    learnt, expected = learner.network.state_dict(), student.state_dict()
-    torch.testing.assert_close(learnt, expected, rtol=1e-8, atol=1e-10)
-    means = [line[setting.name]["train_loss"] for line in history]
-    assert means == pytest.approx([np.mean(seen[:3]), np.mean(seen[3:])], rel=1e-5)
+    return student, [np.mean(seen[:3]), np.mean(seen[3:])]
 
 
-def test_an_interrupted_training_resumes_to_the_same_bits(splits, teacher, tmp_path):
-    names = [setting.name for setting in SETTINGS]
-    through, history, _ = train(names, splits, teacher, tmp_path / "through")
+class Interrupted(Exception):
+    """Stands for Ctrl-C, which would stop pytest if something went wrong."""
 
-    class Interrupted(Exception):
-        pass
 
-    def interrupt(name):
+def interrupt_in_the_second_epoch(students):
+    """After that epoch's steps, before its checkpoint."""
+    measured = []
+
+    def after_epoch(name):
         measured.append(name)
-        if len(measured) == len(names) + 2:  # after the second epoch's steps, before its checkpoint
+        if len(measured) == students + 1:
             raise Interrupted
         return {}
 
-    measured = []
+    return after_epoch
+
+
+def test_an_interrupted_training_resumes_to_the_same_bits(plain, splits, teacher, tmp_path):
+    interrupt = interrupt_in_the_second_epoch(len(SETTINGS))
     with pytest.raises(Interrupted):
-        train(names, splits, teacher, tmp_path / "broken", after_epoch=interrupt)
-    resumed, its_history, _ = train(names, splits, teacher, tmp_path / "broken")
-    assert_same(states(resumed), states(through))
-    assert its_history == history
+        train(SETTINGS, splits, teacher, tmp_path / "broken", after_epoch=interrupt)
+    resumed, history, _ = train(SETTINGS, splits, teacher, tmp_path / "broken")
+    assert_same(states(resumed), states(plain[0]))
+    assert history == plain[1]
 
 
-def test_what_a_gpu_replays_is_what_a_cpu_does(splits, teacher, tmp_path, monkeypatch):
-    """All of it but the CUDA graph: fixed buffers, a learning rate in a tensor, warm-up undone."""
-    names = [setting.name for setting in SETTINGS]
-    plain, history, _ = train(names, splits, teacher, tmp_path / "plain")
+def train_smooth(recipe, checkpoint, **options):
+    """Without kinks, which blow up the rounding of a learning rate in a float32 tensor."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, teacher_logits = torch.randn(2, 48, 10, dtype=torch.float64, generator=generator)
+    data = Samples(inputs, torch.arange(48) % 10)
+    learners = {}
+    for setting in (Setting("ce", None), Setting("dkd", 4.0)):
+        torch.manual_seed(1)
+        layers = nn.Linear(10, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 10)
+        learners[setting.name] = Learner(nn.Sequential(*layers).double(), make_loss(setting))
+    trainer = Trainer(learners, data, recipe, 3, teacher_logits)
+    history, _ = trainer.fit(checkpoint, progress=False, **options)
+    return {name: learner.network for name, learner in learners.items()}, history
 
-    def recorded(function, device):
+
+@pytest.mark.parametrize("recipe", [RECIPE, ADAMW], ids=["sgd", "adamw"])
+def test_what_a_gpu_replays_is_what_a_cpu_does(recipe, tmp_path, monkeypatch):
+    """All of it but the CUDA graph: a learning rate in a tensor, the calls before it undone."""
+    plain, history = train_smooth(recipe, tmp_path / "plain")
+
+    def capture(step, *batch):
         for _ in range(3):
-            function()
-        return function
+            step(*batch)
+        return step
 
-    monkeypatch.setattr(together, "can_record", lambda device: True)
-    monkeypatch.setattr(together, "recorded", recorded)
-    replayed, its_history, _ = train(names, splits, teacher, tmp_path / "replayed")
+    monkeypatch.setattr(training, "can_capture", lambda device: True)
+    monkeypatch.setattr(training, "capture", capture)
+    replayed, its_history = train_smooth(recipe, tmp_path / "replayed")
     torch.testing.assert_close(states(replayed), states(plain), rtol=1e-5, atol=1e-6)
-    for name in names:
+    for name in plain:
         found, expected = ([line[name]["train_loss"] for line in h] for h in (its_history, history))
         assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_run_begun_on_a_gpu_goes_on_without(splits, teacher, tmp_path, monkeypatch):
-    plain, *_ = train(["ce"], splits, teacher, tmp_path / "plain")
-
-    class Interrupted(Exception):
-        pass
-
-    def interrupt(name):
-        measured.append(name)
-        if len(measured) == 2:
-            raise Interrupted
-        return {}
-
-    measured = []
+@pytest.mark.parametrize("recipe", [RECIPE, ADAMW], ids=["sgd", "adamw"])
+def test_a_run_begun_on_a_gpu_goes_on_without(recipe, tmp_path, monkeypatch):
+    plain, _ = train_smooth(recipe, tmp_path / "plain")
+    interrupt = interrupt_in_the_second_epoch(2)
     with monkeypatch.context() as patch:
-        patch.setattr(together, "can_record", lambda device: True)
+        patch.setattr(training, "can_capture", lambda device: True)
+        patch.setattr(training, "capture", lambda step, *batch: step)
         with pytest.raises(Interrupted):
-            train(["ce"], splits, teacher, tmp_path / "moved", after_epoch=interrupt)
-    resumed, *_ = train(["ce"], splits, teacher, tmp_path / "moved")
+            train_smooth(recipe, tmp_path / "moved", after_epoch=interrupt)
+    resumed, _ = train_smooth(recipe, tmp_path / "moved")
     torch.testing.assert_close(states(resumed), states(plain), rtol=1e-5, atol=1e-6)
 
 
 def test_a_finished_checkpoint_is_only_loaded(splits, teacher, tmp_path):
-    first, history, seconds = train(["ce"], splits, teacher, tmp_path / "checkpoint")
-    again, *rest = train(["ce"], splits, teacher, tmp_path / "checkpoint")
+    ce = [Setting("ce", None)]
+    first, history, seconds = train(ce, splits, teacher, tmp_path / "checkpoint")
+    again, *rest = train(ce, splits, teacher, tmp_path / "checkpoint")
     assert rest == [history, seconds]
+    assert [line["ce"]["epoch"] for line in history] == [1, 2]
     assert_same(states(again), states(first))
 
 
@@ -188,27 +250,34 @@ def test_a_loss_that_is_not_finite_is_named_with_epoch_and_step(splits, tmp_path
     learners = {"ce": fine, "pld-t4": Learner(build("resnet8", 0), Broken())}
     message = "the loss of pld-t4 became nan in epoch 2, step 2; a lower learning rate may help"
     with pytest.raises(FloatingPointError, match=message):
-        train_together(learners, splits[0], RECIPE, 0, tmp_path / "checkpoint", progress=False)
+        Trainer(learners, splits[0], RECIPE, 0).fit(tmp_path / "checkpoint", progress=False)
     assert torch.load(tmp_path / "checkpoint", weights_only=True)["epochs"] == 1
 
 
-def test_a_student_that_diverged_is_named_before_a_loss_refuses_its_logits(splits, tmp_path):
+def test_a_student_that_diverged_is_named_before_a_loss_refuses_its_logits(
+    splits, teacher, tmp_path
+):
     student = build("resnet8", 0)
     with torch.no_grad():
         student.classifier.bias[0] = math.inf
     learners = {"kd-t1": Learner(student, losses.KDLoss(1.0))}
-    teacher = build("resnet8", 1).eval()
     with pytest.raises(FloatingPointError, match=r"kd-t1 became inf in epoch 1, step 1;"):
-        train_together(
-            learners, splits[0], RECIPE, 0, tmp_path / "c", teacher=teacher, progress=False
-        )
+        Trainer(learners, splits[0], RECIPE, 0, teacher).fit(tmp_path / "c", progress=False)
 
 
 def test_predictions_do_not_depend_on_how_images_are_grouped(splits, monkeypatch):
     network = build("resnet8", 0)
     whole = network.eval()(normalise(splits[0].inputs))
-    monkeypatch.setattr("pld_edu.distill.train.CHUNK", 7)
+    monkeypatch.setattr(training, "CHUNK", 7)
     torch.testing.assert_close(predict(network, splits[0].inputs), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stack_predicts_as_its_networks_do(monkeypatch):
+    networks = [build("cnn", seed) for seed in range(3)]
+    inputs = torch.randn(20, 40, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(training, "CHUNK", 7)
+    expected = torch.stack([network.eval()(inputs) for network in networks])
+    torch.testing.assert_close(predict(Stack(networks), inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_gives_float32_logits_that_are_close(splits):

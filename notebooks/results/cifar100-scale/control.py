@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pld_edu.distill_images import placed, stored_logits, train_teacher
-from pld_edu.experiments import PRESETS, Setting, SGDRecipe
-from pld_edu.models import build
-from pld_edu.objectives import Loss, make_loss
-from pld_edu.records import provenance, top_k_accuracy, write_json, write_logits
-from pld_edu.together import Images, Learner, to_device, train_together
 from torch import nn
 
-from pld_edu.data import cifar100
+from pld_edu._files import write_json
+from pld_edu.distill.experiment import PRESETS
+from pld_edu.distill.networks import build
+from pld_edu.distill.objectives import Loss, make_loss
+from pld_edu.distill.run import load_splits, stored_logits, to_channels_last, train_teacher
+from pld_edu.distill.train import Learner, Samples, Trainer
+from pld_edu.results.methods import Setting
+from pld_edu.results.metrics import top_k_accuracy
+from pld_edu.results.records import provenance, write_logits
 
 RECORDED = Path(__file__).parents[1] / "cifar100"
 EXPERIMENT = PRESETS["cpu"]
@@ -32,16 +34,18 @@ FACTORS = {
 }
 
 
-def scaled(loss: Loss, factor: float) -> Loss:
+def multiply(loss: Loss, factor: float) -> Loss:
     """The loss, `factor` times as large."""
-    return lambda student, teacher, labels: factor * loss(student, teacher, labels)
+    return lambda s, t, y: factor * loss(s, t, y)
 
 
 def row(
-    setting: Setting, factor: float, network: nn.Module, test: Images, held_out: Images
+    setting: Setting, factor: float, network: nn.Module, test: Samples, held_out: Samples
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The result row of a student, and its rounded test logits."""
-    logits, labels = stored_logits(network, test, EXPERIMENT.precision)
+    (logits,) = stored_logits(network, test, EXPERIMENT.precision)
+    (unseen,) = stored_logits(network, held_out, EXPERIMENT.precision)
+    labels = test.labels.numpy()
     found = {
         "dataset": EXPERIMENT.dataset,
         "teacher": EXPERIMENT.teacher,
@@ -54,7 +58,7 @@ def row(
         "train_images": EXPERIMENT.train,
         "top1": top_k_accuracy(logits, labels, 1),
         "top5": top_k_accuracy(logits, labels, 5),
-        "held_out_top1": top_k_accuracy(*stored_logits(network, held_out, EXPERIMENT.precision), 1),
+        "held_out_top1": top_k_accuracy(unseen, held_out.labels.numpy(), 1),
         "device": "cpu",
     }
     return found | provenance(), logits
@@ -65,22 +69,14 @@ def main() -> None:
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    recipe = EXPERIMENT.student_recipe
-    assert isinstance(recipe, SGDRecipe)
-    sizes = EXPERIMENT.train, EXPERIMENT.held_out, EXPERIMENT.test
-    train, held_out, test = (to_device(split, "cpu") for split in cifar100(*sizes))
-    teacher, _ = train_teacher(EXPERIMENT, train, held_out, RECORDED)
-    students = {s: placed(build(EXPERIMENT.student, SEED), train) for s in FACTORS}
-    train_together(
-        {s.name: Learner(students[s], scaled(make_loss(s), FACTORS[s])) for s in FACTORS},
-        train,
-        recipe,
-        SEED,
-        out / "students.checkpoint",
-        teacher=teacher,
-        precision=EXPERIMENT.precision,
-        label="control",
-    )
+    train, held_out, test = load_splits(EXPERIMENT)
+    teacher, _ = train_teacher(EXPERIMENT, train, held_out, RECORDED / EXPERIMENT.teacher)
+    cpu = torch.device("cpu")
+    students = {s: to_channels_last(build(EXPERIMENT.student, SEED), cpu) for s in FACTORS}
+    learners = {s.name: Learner(students[s], multiply(make_loss(s), FACTORS[s])) for s in FACTORS}
+    recipe, precision = EXPERIMENT.student_recipe, EXPERIMENT.precision
+    trainer = Trainer(learners, train, recipe, SEED, teacher, precision)
+    trainer.fit(out / "students.checkpoint", label="control")
     rows = []
     for setting, factor in FACTORS.items():
         found, logits = row(setting, factor, students[setting], test, held_out)
