@@ -233,7 +233,7 @@ class Trainer:
 def make_optimizer(
     network: nn.Module, recipe: Recipe, device: torch.device
 ) -> torch.optim.Optimizer:
-    """AdamW or Nesterov's SGD, as the recipe says, fit for a CUDA graph where steps are captured."""
+    """AdamW or Nesterov's SGD, as the recipe says; fit for a CUDA graph on a GPU."""
     captured = can_capture(device)
     # A captured graph sees the learning rate fall only if it is a tensor.
     rate = torch.tensor(recipe.learning_rate, device=device) if captured else recipe.learning_rate
