@@ -96,6 +96,7 @@ def test_who_wrote_the_cache_does_not_matter(downloaded):
     stored["train_labels"] = stored["train_labels"][shuffle].astype(np.uint8)
     np.savez(downloaded / "cifar100.npz", **stored)
     assert same(cifar.load(), first)
+    assert cifar.load()[0].labels.dtype == np.int64
 
 
 def test_the_order_is_that_of_sha1(downloaded):

@@ -18,7 +18,7 @@ EPOCHS = [
 ]
 CURVES = [
     {**setting._asdict(), "seed": seed, "epoch": epoch}
-    | {"held_out_top1": 10.0 * epoch + seed + place}
+    | {"held_out_top1": 10.0 * epoch + seed**2 + place / 8}
     for place, setting in enumerate(SETTINGS)
     for seed in range(3)
     for epoch in (1, 2)
@@ -103,7 +103,8 @@ def test_learning_curves_show_means_over_seeds_and_ce_in_every_panel():
     assert [axes.get_title() for axes in panels] == ["T = 1", "T = 4"]
     for axes, places in zip(panels, ((0, 1, 3), (0, 2, 4)), strict=True):
         drawn = [list(line.get_ydata()) for line in axes.get_lines()]
-        assert drawn == [[11.0 + place, 21.0 + place] for place in places]
+        expected = [[10 * epoch + 5 / 3 + place / 8 for epoch in (1, 2)] for place in places]
+        np.testing.assert_allclose(drawn, expected)
         assert {text.get_text() for text in axes.texts} == {"CE", "KD", "PLD"}
         assert len({line.get_marker() for line in axes.get_lines()}) == 3
         heights = sorted(text.xy[1] for text in axes.texts)

@@ -1,10 +1,12 @@
 import json
+import subprocess
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from pld_edu._files import write_json
+from pld_edu.results import records
 from pld_edu.results.records import claim, provenance, read_logits, round_logits, write_logits
 from tests.support.small_run import SMALL
 
@@ -50,6 +52,12 @@ def test_a_folder_of_another_experiment_names_each_difference(tmp_path):
     )
 
 
+def test_a_setting_that_is_new_is_a_difference(tmp_path):
+    claim(tmp_path, {"seeds": 3})
+    with pytest.raises(FileExistsError, match="settings: precision is None there, float16 here"):
+        claim(tmp_path, {"seeds": 3, "precision": "float16"})
+
+
 def test_rows_of_unknown_origin_are_not_overwritten(tmp_path):
     (tmp_path / "rows.json").write_text("[]")
     with pytest.raises(FileExistsError, match=r"rows.json but no experiment.json"):
@@ -69,3 +77,14 @@ def test_provenance_names_versions_and_perhaps_a_commit():
     assert set(found["versions"]) == {"pld_edu", "python", "numpy", "torch"}
     assert found["versions"]["numpy"] == np.__version__
     assert found["commit"] is None or len(found["commit"]) == 40
+
+
+def test_commit_is_none_where_the_repository_is_somebody_elses(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=a"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    for folder, commit in ((tmp_path, head.stdout.strip()), (tmp_path / "lib", None)):
+        (folder / "pld_edu" / "results").mkdir(parents=True)
+        monkeypatch.setattr(records, "__file__", str(folder / "pld_edu/results/records.py"))
+        assert provenance()["commit"] == commit

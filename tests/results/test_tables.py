@@ -75,11 +75,8 @@ def test_saturation_table_has_a_line_for_each_temperature():
 @pytest.mark.parametrize(
     ("cosine", "sentence"),
     [
-        (0.999, "makes PLD cross-entropy in all but name (cosine 0.9990); at T = 8"),
-        (
-            0.9,
-            "makes PLD differ from cross-entropy (cosine 0.9000); at T = 8 the cosine is 0.73",
-        ),
+        (0.9901, "makes PLD cross-entropy in all but name (cosine 0.9901); at T = 8"),
+        (0.99, "makes PLD differ from cross-entropy (cosine 0.9900); at T = 8"),
     ],
 )
 def test_report_says_in_all_but_name_only_of_a_cosine_above_99(cosine, sentence):
