@@ -81,18 +81,14 @@ def _parser() -> argparse.ArgumentParser:
         "shapes.",
     )
     bench.set_defaults(command=_bench)
-    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    bench.add_argument(
-        "--shapes",
-        nargs="+",
-        type=_shape,
-        metavar="ROWSxCLASSES",
-        help="default: 128x10 128x100 512x100 256x1000 1024x1000 64x21841 16x128256",
-    )
-    bench.add_argument("--rounds", type=int, default=9, help="medians are over this many (9)")
-    bench.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU (1)")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
-    bench.add_argument("--figure", type=Path, metavar="FILE", help="draw times and memory")
+    add = bench.add_argument
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    shapes = "default: 128x10 128x100 512x100 256x1000 1024x1000 64x21841 16x128256"
+    add("--shapes", nargs="+", type=_shape, metavar="ROWSxCLASSES", help=shapes)
+    add("--rounds", type=int, default=9, help="medians are over this many (9)")
+    add("--threads", type=int, default=1, help="of PyTorch on the CPU (1)")
+    add("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    add("--figure", type=Path, metavar="FILE", help="draw times and memory")
     return parser
 
 
