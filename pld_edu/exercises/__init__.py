@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from .calling import NotYet
-from .kinds import Exercise
+from .kinds import Code, Values
 
 __all__ = ["NOTEBOOKS", "NotYet", "check", "exercises"]
 
@@ -25,19 +25,8 @@ NOTEBOOKS = {
 }
 
 
-def exercises(notebook: str) -> tuple[Exercise, ...]:
-    """The exercises of a notebook, in order.
-
-    Parameters
-    ----------
-    notebook : str
-        Its two digits, such as "03".
-
-    Raises
-    ------
-    ValueError
-        There is no such notebook.
-    """
+def exercises(notebook: str) -> tuple[Values | Code, ...]:
+    """The exercises of a notebook, "03" for instance, in order; ValueError if it has none."""
     if notebook not in NOTEBOOKS:
         raise ValueError(f"exercises exist for notebooks {', '.join(NOTEBOOKS)}, got {notebook!r}")
     return tuple(import_module(f"{__package__}.{NOTEBOOKS[notebook]}").EXERCISES)

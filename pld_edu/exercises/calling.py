@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -37,19 +37,21 @@ class NotYet(AssertionError):
         return str(self).splitlines()
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` returns on copies of the arguments.
+def call(function: Callable[..., Any], *arguments: Any, copy: bool = True) -> Any:
+    """What a learner's function returns on (copies of) the arguments.
 
     Raises
     ------
     NotYet
-        It is not written yet, raises an exception, or returns nothing.
+        It is no function, is not written yet, raises an exception, or returns nothing.
     """
+    if not callable(function):
+        raise NotYet("  Hand in the function itself, by its name, without calling it.")
     name = getattr(function, "__name__", "your function")
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            value = function(*deepcopy(arguments))
+            value = function(*(deepcopy(arguments) if copy else arguments))
     except NotImplementedError:
         todo = f"  {name} is not written yet: fill it in, run its cell, then run this one."
         raise NotYet(todo) from None
@@ -103,4 +105,5 @@ def short(value: Any) -> str:
 
 def wrapped(text: str) -> list[str]:
     """Lines of at most 88 characters, indented by two."""
-    return fill(text, 88, initial_indent="  ", subsequent_indent="  ").splitlines()
+    lines = wrap(text, 86, break_on_hyphens=False, break_long_words=False)
+    return [f"  {line}" for line in lines]

@@ -32,8 +32,7 @@ READ_A_REPORT = Values(
     right={"line": 4},
     rtol=0.0,
     hint="The line number is a whole number from 1 to 7.",
-    praise="One letter: the weights are the teacher's, softmax(t / temperature). This student says "
-    "for itself which choices matter.",
+    praise="One letter: the weights have to be the teacher's, softmax(t / temperature).",
     mistakes=tuple(
         wrong(f"line-{line}", line)(
             why, "The report speaks of the weights: whose softmax, and where is it taken?"
@@ -88,27 +87,26 @@ SUSPECTS_NAMED = Values(
     ),
 )
 
+FAULTS = "times tau squared", "tails detached", "teacher not detached"
+UNTOUCHED = wrong_torch_pld(*FAULTS)
 MEND_IT = Code(
     heading="11.3 three faults in seven lines · core · 12 minutes",
     test=passes_check_loss("torch", convert=torch.as_tensor, strict="teacher-not-detached"),
-    praise="The checker finds no mistake. One fault changed values, one gradients, one somebody "
-    "else's gradients.",
+    praise="No mistake is left. One fault changed values, one gradients, one the teacher's.",
     mistakes=(
-        wrong(
-            "temperature-squared + gradient-wrong + teacher-not-detached",
-            wrong_torch_pld(squared=True, frozen_tails=True, detached=False),
-        )("", "Nothing is mended yet. Start with the value."),
-        wrong(
-            "gradient-wrong + teacher-not-detached",
-            wrong_torch_pld(frozen_tails=True, detached=False),
-        )("", "The values are right now. What does detach() do to the gradient of the tails?"),
-        wrong("gradient-wrong", wrong_torch_pld(frozen_tails=True))(
+        wrong("temperature-squared + gradient-wrong + teacher-not-detached", UNTOUCHED)(
+            "", "Nothing is mended yet. Start with the value."
+        ),
+        wrong("gradient-wrong + teacher-not-detached", wrong_torch_pld(*FAULTS[1:]))(
+            "", "The values are right now. What does detach() do to the gradient of the tails?"
+        ),
+        wrong("gradient-wrong", wrong_torch_pld(FAULTS[1]))(
             "", "A detach() belongs to the teacher; who else is detached?"
         ),
-        wrong("teacher-not-detached", wrong_torch_pld(detached=False))(
+        wrong("teacher-not-detached", wrong_torch_pld(FAULTS[2]))(
             "", "Detach the teacher's logits in the first line."
         ),
-        wrong("temperature-squared", wrong_torch_pld(squared=True))(
+        wrong("temperature-squared", wrong_torch_pld(FAULTS[0]))(
             "", "The factor comes from KD, where it keeps gradients of equal size."
         ),
     ),
@@ -118,8 +116,13 @@ Entries = Sequence[dict[str, Any]]
 Numbers = Mapping[str, Any]
 
 
-def _failing_if(fails: Callable[..., bool], missing_fails: bool = True) -> Callable[..., set[str]]:
-    """A loop over the cases; ``fails(error, absolute, relative)`` decides about a number."""
+def _failing(
+    limit: Callable[[float, float], float] = lambda absolute, relative: absolute + relative,
+    size: Callable[[float], float] = abs,
+    nan_fails: bool = True,
+    missing_fails: bool = True,
+) -> Callable[[Entries, Numbers], set[str]]:
+    """The function that is asked for, or one with another rule in it."""
 
     def failing(cases: Entries, numbers: Numbers) -> set[str]:
         bad = set()
@@ -127,18 +130,14 @@ def _failing_if(fails: Callable[..., bool], missing_fails: bool = True) -> Calla
             if case["id"] not in numbers:
                 bad |= {case["id"]} if missing_fails else set()
                 continue
-            error, tolerance = (
-                numbers[case["id"]]["loss"] - case["loss"],
-                case["tolerance"]["float64"],
-            )
-            if fails(error, tolerance["absolute"], tolerance["relative"] * abs(case["loss"])):
+            error = size(numbers[case["id"]]["loss"] - case["loss"])
+            tolerance = case["tolerance"]["float64"]
+            allowed = limit(tolerance["absolute"], tolerance["relative"] * abs(case["loss"]))
+            if error > allowed or (nan_fails and np.isnan(error)):
                 bad.add(case["id"])
         return bad
 
     return failing
-
-
-_failing = _failing_if(lambda error, absolute, relative: not abs(error) <= absolute + relative)
 
 
 def _json_cases() -> tuple[tuple[Entries, Numbers], ...]:
@@ -146,66 +145,57 @@ def _json_cases() -> tuple[tuple[Entries, Numbers], ...]:
     wanted = ("base", "spread-pair", "spread-label")
     entries = json.loads(VECTORS.read_text(encoding="utf-8"))["cases"]
     entries = [entry for entry in entries if entry["id"] in wanted]
-    right = {entry["id"]: {"loss": entry["loss"]} for entry in entries}
     base, pair, label = (entry["loss"] for entry in entries)
-
-    def but(changes: dict[str, float]) -> Numbers:
-        return right | {name: {"loss": value} for name, value in changes.items()}
-
-    without_pair = {name: value for name, value in right.items() if name != "spread-pair"}
-    return (
-        (entries, right),
-        (entries[:1], but({"base": base + 1e-6})),
-        (entries[:1], but({"base": base - 1e-6})),
-        (entries[:1], but({"base": base * (1 + 2e-15)})),
-        (entries, but({"base": float("nan")})),
-        (entries, without_pair),
-        (entries, but({"spread-label": label * (1 + 9e-14)})),
-        (entries, but({"spread-pair": pair + 5e-14})),
-        (entries, but({"base": base + 0.1, "spread-label": float("inf")})),
+    printed = [
+        (base, pair, label),
+        (base + 1e-6,),
+        (base - 1e-6,),
+        (base * (1 + 2e-15),),
+        (float("nan"), pair, label),
+        (base, None, label),
+        (base, pair, label * (1 + 9e-14)),
+        (base, pair + 5e-14, label),
+        (base + 0.1, pair, float("inf")),
+    ]
+    return tuple(
+        (
+            entries[: len(losses)],
+            {e["id"]: {"loss": x} for e, x in zip(entries, losses, strict=False) if x is not None},
+        )
+        for losses in printed
     )
 
 
 JUDGE_NUMBERS = Code(
     heading="11.4 a judge in six lines · core · 12 minutes",
-    right=_failing,
+    right=_failing(),
     cases=_json_cases(),
     praise="This is all that a port to another language needs.",
     mistakes=(
-        wrong("nan-passes", _failing_if(lambda error, *allowed: abs(error) > sum(allowed)))(
-            "A NaN is not larger than anything, so it is let through.",
-            "Ask whether a number is close enough, and let everything else fail.",
+        wrong("nan-passes", _failing(nan_fails=False))(
+            "A NaN is larger than nothing, so it passes.", "Ask if a number is close enough."
         ),
-        wrong(
-            "missing-passes",
-            _failing_if(lambda error, *allowed: not abs(error) <= sum(allowed), False),
-        )(
-            "A case without a number counts as right.",
-            "An implementation that skips the hard cases must not pass.",
+        wrong("missing-passes", _failing(missing_fails=False))(
+            "A case without a number counts as right.", "A port must not skip hard cases."
         ),
-        wrong(
-            "half-the-tolerance",
-            _failing_if(lambda error, absolute, relative: not abs(error) <= absolute),
-            _failing_if(lambda error, absolute, relative: not abs(error) <= relative),
-        )(
-            "Only the absolute or only the relative tolerance is used.",
-            "Allowed is absolute + relative * |loss|.",
+        wrong("half-the-tolerance", _failing(lambda a, r: a), _failing(lambda a, r: r))(
+            "Only one of two tolerances is used.", "Allowed is absolute + relative * |loss|."
         ),
-        wrong("one-sided", _failing_if(lambda error, *allowed: not error <= sum(allowed)))(
+        wrong("one-sided", _failing(size=float))(
             "A number may be too small by any amount.", "Take the absolute value of the difference."
         ),
     ),
 )
 
-CATCH: dict[str, dict[str, Any]] = {
-    "sum-over-batch": {"over_batch": "sum"},
-    "temperature-squared": {"tau_power": 2},
-    "temperature-inverted": {"weight_temperature": "inverse"},
-    "label-not-first": {"label": "sorted"},
-    "weights-not-permuted": {"weights_order": "class"},
-    "order-by-student": {"sort_by": "student"},
-    "renormalised-tail": {"weights": "renormalised tail"},
-    "eps-in-log": {"log": "probability", "eps": 1e-8},
+EIGHT = {
+    "sum-over-batch": "With one row, sum and mean are the same; two rows are allowed.",
+    "temperature-squared": "At temperature 1 nobody sees it. Take another temperature.",
+    "temperature-inverted": "At temperature 1 nobody sees it. Take another temperature.",
+    "label-not-first": "Let the teacher disagree with the label.",
+    "weights-not-permuted": "Let the classes not stand in rank order already.",
+    "order-by-student": "Let student and teacher disagree about the other classes.",
+    "renormalised-tail": "Let the teacher be in doubt about the label.",
+    "eps-in-log": "An eps of 1e-8 matters where a probability is as small: ask for such a class.",
 }
 
 
@@ -214,19 +204,15 @@ def _one_small_case(answer: Any) -> Case:
     if not isinstance(answer, tuple | list) or len(answer) != 4:
         raise NotYet("  Hand in student logits, teacher logits, labels and a temperature.")
     s, t, y, tau = (as_array(part) for part in answer)
-    if s is None or t is None or y is None or tau is None:
-        raise NotYet("  Logits, labels and temperature must be numbers.")
-    if s.ndim != 2 or s.shape != t.shape or y.shape != s.shape[:1]:
-        raise NotYet("  Logits have shape [N, C], both of them, and labels [N].")
-    if len(s) > 2 or not 2 <= s.shape[1] <= 3:
-        raise NotYet("  At most two rows, and two or three classes.")
-    if y.dtype.kind not in "iu" or y.min(initial=0) < 0 or y.max(initial=0) >= s.shape[1]:
-        raise NotYet(f"  Labels are integers from 0 to {s.shape[1] - 1}.")
-    if tau.ndim or not (np.isfinite(s).all() and np.isfinite(t).all() and 0 < tau < np.inf):
-        raise NotYet("  Logits must be finite, the temperature a positive number.")
-    if any(np.unique(row).size < row.size for row in t):
-        raise NotYet("  Let no teacher logits be equal: ties are another story.")
-    return as_case(s, t, y, float(tau))
+    if s is None or t is None or y is None or tau is None or tau.ndim:
+        raise NotYet("  Logits and labels must be arrays of numbers, the temperature a number.")
+    if s.shape != t.shape or s.shape not in [(1, 2), (1, 3), (2, 2), (2, 3)]:
+        raise NotYet("  Logits have shape [N, C], at most two rows and two or three classes.")
+    if y.shape != s.shape[:1] or not np.isin(y, np.arange(s.shape[1])).all():
+        raise NotYet(f"  Labels have shape [N] and are integers from 0 to {s.shape[1] - 1}.")
+    if not (np.isfinite([s, t]).all() and 0 < tau < np.inf) or (np.diff(np.sort(t)) == 0).any():
+        raise NotYet("  Logits are finite, the teacher's all different, the temperature positive.")
+    return as_case(s, t, y.astype(int), float(tau))
 
 
 def _test_case(answer: Any) -> str | None:
@@ -234,40 +220,32 @@ def _test_case(answer: Any) -> str | None:
     case = _one_small_case(answer)
     inputs = case.student_logits, case.teacher_logits, case.labels, case.temperature
     right = wrong_pld()[0](*inputs)
-    for name, changes in CATCH.items():
+    for name in EIGHT:
+        changes = BY_NAME[name].variants[0]
+        changes = {"log": "probability", "eps": 1e-8} if name == "eps-in-log" else changes
         if abs(wrong_pld(**changes)[0](*inputs) - right) < 1e-4 * max(1.0, right):
             return f"blind-to-{name}"
     return None
 
 
 S, T, Y = [[1.0, 0.0, 14.0], [2.0, 0.5, 1.0]], [[0.0, 1.0, -1.0], [0.5, 2.0, -1.0]], [0, 2]
+BLIND: dict[str, list[Any]] = {
+    "sum-over-batch": [(S[:1], T[:1], Y[:1], 2.0)],
+    "temperature-squared": [(S, T, Y, 1.0)],
+    "label-not-first": [(S, T, [1, 1], 2.0)],
+    "weights-not-permuted": [([[1.0, 0.0, 14.0]] * 2, [[0.0, 2.0, 1.0]] * 2, [0, 0], 2.0)],
+    "order-by-student": [([[14.0, 0.0, 1.0]] * 2, [[1.0, -1.0, 0.0]] * 2, [1, 1], 2.0)],
+    "eps-in-log": [([[1.0, 0.0, 2.0], S[1]], T, Y, 2.0)],
+}
 ONE_CASE = Code(
     heading="11.5 one case to catch them all · challenge · 14 minutes",
     test=_test_case,
-    praise="One case shows all eight. To tell them *apart*, and their pairs, takes more: the "
-    "published file has 31.",
-    mistakes=(
-        wrong("blind-to-sum-over-batch", (S[:1], T[:1], Y[:1], 2.0))(
-            "With one row, sum and mean are the same.", "Two rows are allowed."
-        ),
-        wrong("blind-to-temperature-squared", (S, T, Y, 1.0))(
-            "At temperature 1 nobody sees what a temperature does.", "Take another temperature."
-        ),
-        wrong("blind-to-label-not-first", (S, T, [1, 1], 2.0))(
-            "The label is the teacher's first guess in both rows, so it is first anyway.",
-            "Let the teacher disagree with the label.",
-        ),
-        wrong(
-            "blind-to-order-by-student",
-            ([[14.0, 0.0, 1.0]] * 2, [[1.0, -1.0, 0.0]] * 2, [1, 1], 2.0),
-        )(
-            "Behind the label, student and teacher agree on the order.",
-            "Let them disagree about the other classes.",
-        ),
-        wrong("blind-to-eps-in-log", ([[1.0, 0.0, 2.0], [2.0, 0.5, 1.0]], T, Y, 2.0))(
-            "An eps of 1e-8 drowns only what is as improbable as that.",
-            "Give the student a class that it finds nearly impossible, and let it be asked for.",
-        ),
+    praise="One case shows all eight. To tell them *apart* takes more: the published file has 31.",
+    mistakes=tuple(
+        wrong(f"blind-to-{name}", *BLIND.get(name, []))(
+            "Your case gives it the right number.", hint
+        )
+        for name, hint in EIGHT.items()
     ),
 )
 

@@ -1,5 +1,7 @@
 """Exercises for notebook 07: KD by hand, at rest, DIST's rows, temperature, and DKD's two parts."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,12 +25,10 @@ BY_HAND = Values(
             "This is the divergence alone.", "KD is multiplied by tau^2; here tau is 2."
         ),
         wrong("divergence-reversed", kd=4 * (0.5 * np.log(0.5 / Q)).sum())(
-            "The divergence is taken the other way round, from the student to the teacher.",
-            "The teacher's probabilities stand in front of the logarithm.",
+            "This is KL from student to teacher.", "The teacher's q stands before the log."
         ),
         wrong("cross-entropy-for-divergence", kd=-4 * (Q * np.log(0.5)).sum())(
-            "This is tau^2 times the cross-entropy of q and p; the teacher's entropy is missing.",
-            "KD of a perfect student is 0. Is yours?",
+            "The teacher's entropy is missing.", "KD of a perfect student is 0."
         ),
         wrong("half-the-factor", {"factor": 100.0}, {"factor": 16.0})(
             'Two things are missing: tau^2, and "mean" also divides by the number of classes.',
@@ -47,41 +47,27 @@ AT_REST = Values(
     hint="KD asks for p = q, DIST for p = a + b q, PLD for the order and wider gaps.",
     praise="KD has a point, DIST a ray, and PLD no place at all to rest.",
     mistakes=(
-        wrong(
-            "pld-rests", {"shifted": PAIR | {"PLD"}}, {"bold": {"PLD"}}, {"timid": {"DIST", "PLD"}}
-        )(
-            "PLD wants wider gaps still: every choice but the last has a cost left to lower.",
-            "When is log(1 + exp(...)) zero?",
+        wrong("pld-rests", {"shifted": PAIR | {"PLD"}}, {"bold": {"PLD"}})(
+            "Every choice but the last has a cost left to lower.", "Is log(1 + exp(x)) ever 0?"
         ),
         wrong("a-constant-is-seen", shifted=NOBODY)(
-            "No softmax sees a constant added to all logits.",
-            "Which probabilities belong to t + 7?",
+            "No softmax sees a constant in all logits.", "Which probabilities belong to t + 7?"
         ),
         wrong("logits-for-probabilities", bold=ALONE)(
-            "3 t is a straight line through the logits; DIST correlates probabilities.",
-            "softmax(3 t) is q cubed, up to a constant. Is that a + b q?",
+            "DIST correlates probabilities.", "softmax(3 t) is q cubed. Is that a + b q?"
         ),
         wrong("dist-wants-the-values", timid=NOBODY)(
-            "DIST's loss is 0 there: the student's probabilities are a + b q.",
-            "Correlation forgives a shift and a positive factor.",
+            "These probabilities are a + b q.", "Correlation forgives a and b > 0."
         ),
     ),
 )
 
 
-def kd(s: Tensor, t: Tensor, tau: float) -> Tensor:
-    """The library's KD with its temperature by position."""
-    return losses.kd_loss(s, t, temperature=tau)
-
-
-def _kl(s: Tensor, t: Tensor, tau: float, reduction: str = "batchmean") -> Tensor:
-    log_p, q = (s / tau).log_softmax(-1), (t / tau).softmax(-1)
-    return tau**2 * F.kl_div(log_p, q, reduction=reduction)
-
-
-def _without_logarithm(s: Tensor, t: Tensor, tau: float) -> Tensor:
-    p, q = (s / tau).softmax(-1), (t / tau).softmax(-1)
-    return tau**2 * F.kl_div(p, q, reduction="batchmean")
+def _kl(
+    s: Tensor, t: Tensor, tau: float, power: int = 2, reduction: str = "batchmean", log: bool = True
+) -> Tensor:
+    p, q = ((s / tau).log_softmax(-1) if log else (s / tau).softmax(-1)), (t / tau).softmax(-1)
+    return tau**power * F.kl_div(p, q, reduction=reduction)
 
 
 def _log_of_zero(s: Tensor, t: Tensor, tau: float) -> Tensor:
@@ -96,45 +82,30 @@ def _batch(s: list[list[float]], t: list[list[float]], tau: float) -> tuple[Tens
 BATCHES = (
     _batch([[1.0, 2.0, 3.0], [0.0, -1.0, 1.0]], [[2.0, 0.0, 1.0], [3.0, 0.0, 0.0]], 4.0),
     _batch([[0.3, -1.2, 2.0, 0.7]], [[0.5, 2.0, -1.0, 1.0]], 2.0),
-    _batch(
-        [[1.0, 0.0, 0.5], [2.0, 1.0, -1.0], [0.0, 0.2, -0.4]],
-        [[0.5, 2.0, -1.0], [4.0, -2.0, 0.0], [1.0, 1.5, 0.0]],
-        1.0,
-    ),
+    _batch([[1.0, 0.0, 0.5], [0.0, 0.2, -0.4]], [[0.5, 2.0, -1.0], [4.0, -2.0, 0.0]], 1.0),
 )
 
 WRITE_KD = Code(
     heading="07.3 write KD · core · 12 minutes",
-    right=kd,
+    right=lambda s, t, tau: losses.kd_loss(s, t, temperature=tau),
     cases=(*BATCHES, _batch([[0.0, 1.0], [0.0, -800.0]], [[0.0, -800.0], [0.0, 1.0]], 1.0)),
     measure=value_and_gradient,
     rtol=1e-6,
     atol=1e-9,
     praise="kl_div wants the student's logarithms first, and its default reduction is not KD's.",
     mistakes=(
-        wrong(
-            "wrong-reduction",
-            lambda s, t, tau: _kl(s, t, tau, reduction="mean"),
-            lambda s, t, tau: _kl(s, t, tau, reduction="sum"),
-        )(
+        wrong("wrong-reduction", *(partial(_kl, reduction=how) for how in ("mean", "sum")))(
             'reduction="mean" divides by the number of classes as well; "sum" not even by rows.',
             "KD is a mean over rows; kl_div has a name for that.",
         ),
-        wrong(
-            "tau-squared-forgotten",
-            lambda s, t, tau: _kl(s, t, tau) / tau**2,
-            lambda s, t, tau: _kl(s, t, tau) / tau,
-        )(
-            "The factor tau^2 is missing, or is only tau.",
-            "Two things shrink the gradient: the chain rule, and p - q itself.",
+        wrong("tau-squared-forgotten", *(partial(_kl, power=k) for k in (0, 1)))(
+            "The factor tau^2 is missing, or is only tau.", "The gradient shrinks twice; see 07.5."
         ),
-        wrong("student-without-logarithm", _without_logarithm)(
-            "kl_div got the student's probabilities; it wants their logarithms.",
-            "A divergence is never negative. Is yours?",
+        wrong("student-without-logarithm", partial(_kl, log=False))(
+            "kl_div wants the logarithms of p.", "A divergence is never negative. Is yours?"
         ),
         wrong("log-of-zero", _log_of_zero)(
-            "Where a probability underflows to 0, its logarithm is infinite, and 0 times that nan.",
-            "log_softmax never takes the logarithm of 0.",
+            "The logarithm of a probability of 0 is infinite.", "log_softmax avoids it."
         ),
     ),
 )
@@ -162,12 +133,10 @@ WRITE_DIST = Code(
     praise="The columns are the same function of the transposed matrices.",
     mistakes=(
         wrong("cosine", lambda s, t, tau: _distance(s, t, tau, centred=False))(
-            "This is the cosine: the mean over the classes was not subtracted.",
-            "What is the correlation of two vectors before and after adding a constant to one?",
+            "The mean over the classes was not subtracted.", "A constant must not matter."
         ),
         wrong("columns", lambda s, t, tau: _distance(s, t, tau, dim=0))(
-            "These are the columns: each class over the batch.",
-            "One correlation per row, over its classes.",
+            "Each class is correlated over the batch.", "One correlation per row, over its classes."
         ),
         wrong("tau-squared-forgotten", lambda s, t, tau: _distance(s, t, tau) / tau**2)(
             "The factor tau^2 is missing.", "DIST's authors multiply by it as KD does."
@@ -187,20 +156,16 @@ POWERS = Values(
     praise="PLD's temperature moves weight between choices; it is no volume knob.",
     mistakes=(
         wrong("tau-squared-grows", kd_power=2.0)(
-            "tau^2 only makes up for what the softmaxes take away.",
-            "KD's gradient is tau (p - q); what does p - q do?",
+            "tau^2 makes up for a loss of 1 / tau^2.", "KD's gradient is tau (p - q)."
         ),
         wrong("chain-rule-only", without_power=-1.0)(
-            "1 / tau comes from the chain rule, but p - q shrinks as well.",
-            "Both softmaxes become uniform.",
+            "The chain rule gives 1 / tau, but p - q shrinks too.", "Both softmaxes become uniform."
         ),
         wrong("pld-fades", pld_power=-1.0)(
-            "Only the weights see the temperature, and they always sum to 1.",
-            "What is PLD with weights 1 / C called?",
+            "Only the weights change, and they sum to 1.", "What is PLD with weights 1 / C called?"
         ),
         wrong("factor-of-two", {"ce_factor": 0.5}, {"ce_factor": 4.0})(
-            "KD gets weaker with the square of tau, and cross-entropy has to follow.",
-            "Twice the tau: what is left of the gradient?",
+            "KD loses strength with tau squared.", "What is left of it at twice the tau?"
         ),
     ),
 )
@@ -237,21 +202,19 @@ SPLIT = Code(
     cases=(
         (*BATCHES[1][:2], torch.tensor([3]), 2.0),
         (*BATCHES[0][:2], torch.tensor([2, 0]), 4.0),
-        (*BATCHES[2][:2], torch.tensor([1, 0, 2]), 1.0),
+        (*BATCHES[2][:2], torch.tensor([1, 0]), 1.0),
     ),
     rtol=1e-6,
     praise="A sure teacher turns its own dark knowledge down; DKD gives it a fixed weight instead.",
     mistakes=(
         wrong("label-weight", lambda s, t, y, tau: _with_weight(s, t, y, tau, _at(t / tau, y)))(
-            "The weight is the teacher's probability of the label, and should be that of the rest.",
-            "A teacher that gives the label everything has nothing to say about the others.",
+            "This is q_y; the weight belongs to the rest.", "A sure teacher says little of it."
         ),
-        wrong(
-            "weight-not-softened", lambda s, t, y, tau: _with_weight(s, t, y, tau, 1 - _at(t, y))
-        )("The weight is that of temperature 1.", "All three parts are made of softmax(z / tau)."),
+        wrong("not-softened", lambda s, t, y, tau: _with_weight(s, t, y, tau, 1 - _at(t, y)))(
+            "The weight is that of temperature 1.", "All three parts are made of softmax(z / tau)."
+        ),
         wrong("rest-not-renormalised", _not_renormalised)(
-            "The probabilities of the other classes do not sum to 1 here.",
-            "Take a softmax over the other classes alone.",
+            "The other classes do not sum to 1 here.", "Take a softmax over them alone."
         ),
     ),
 )

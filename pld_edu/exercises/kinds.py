@@ -11,14 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pld_edu.check.engine import (
-    Mistake,
-    as_array,
-    describe_relation,
-    find_mistake,
-    is_finite,
-    same,
-)
+from pld_edu.check import engine
+from pld_edu.check.engine import Mistake, as_array, same
 
 from .calling import NotYet, call, short, shown, wrapped
 
@@ -30,14 +24,12 @@ def wrong(name: str, *answers: Any, **values: Any) -> Callable[..., Mistake]:
 
     It is shown by each of the wrong `answers`, or by the `values` that it changes.
     """
-    return partial(Mistake, name, variants=answers or (values,))
+    return partial(Mistake, name, variants=answers or ((values,) if values else ()))
 
 
-def wrong_options(name: str, right: frozenset[str], **why: str) -> tuple[Mistake, ...]:
-    """One mistake for each option of the set `name`: it is taken in, or left out, wrongly."""
-    return tuple(
-        wrong(f"wrong-about-{option}", {name: right ^ {option}})(why[option]) for option in why
-    )
+def wrong_options(**why: str) -> tuple[Mistake, ...]:
+    """One mistake per option of a set: it is taken in, or left out, wrongly."""
+    return tuple(wrong(f"wrong-about-{option}", option)(why[option]) for option in why)
 
 
 def explain(mistake: Mistake, hint: str = "") -> list[str]:
@@ -75,14 +67,12 @@ class Exercise:
         """The part before the name, "01.3"."""
         return self.title.split()[0]
 
-    def check(self, answer: Any) -> str:
-        """What to say about a right answer; raises NotYet for any other."""
-        raise NotImplementedError
-
     def _find(self, fits: Callable[[Any], bool], fully: Any = None) -> Mistake | None:
         """The mistake of which a variant fits."""
         variants = [(mistake, variant) for mistake in self.mistakes for variant in mistake.variants]
-        found = find_mistake(variants, lambda v: fits(v[1]), fully and (lambda v: fully(v[1])))
+        found = engine.find_mistake(
+            variants, lambda v: fits(v[1]), fully and (lambda v: fully(v[1]))
+        )
         return found[0] if found else None
 
 
@@ -112,28 +102,23 @@ class Values(Exercise):
     atol: float = 1e-9
 
     def check(self, answer: Any) -> str:
-        given = self._by_name(answer)
-        if all(value is None or value is ... for value in given.values()):
+        """What to say about a right answer; raises NotYet for any other."""
+        several = len(self.right) > 1 and isinstance(answer, tuple | list | np.ndarray)
+        values = list(answer) if several else [answer]
+        if isinstance(answer, Mapping):
+            values = [answer.get(name) for name in self.right]
+        if len(values) != len(self.right):
+            raise NotYet(f"  Hand in {len(self.right)} values: {', '.join(self.right)}.")
+        if all(value is None or value is ... for value in values):
             raise NotYet(NO_ANSWER)
-        for name, right in self.right.items():
-            if given[name] is None or given[name] is ...:
+        given = dict(zip(self.right, values, strict=True))
+        for name, value in given.items():
+            if value is None or value is ...:
                 raise NotYet(f"  {name} is not answered yet.")
-            given[name] = self._tidy(given[name], name)
-            if not same(given[name], right, self.rtol, self.atol):
+            given[name] = self._tidy(value, name)
+            if not same(given[name], self.right[name], self.rtol, self.atol):
                 self._say_what_is_wrong(name, given)
         return self.praise
-
-    def _by_name(self, answer: Any) -> dict[str, Any]:
-        if isinstance(answer, Mapping):
-            given = dict(answer)
-        else:
-            several = len(self.right) > 1 and isinstance(answer, tuple | list | np.ndarray)
-            given = dict(enumerate(answer if several else [answer]))
-            if len(given) == len(self.right):
-                given = dict(zip(self.right, given.values(), strict=True))
-        if given.keys() != self.right.keys():
-            raise NotYet(f"  Hand in {len(self.right)} values: {', '.join(self.right)}.")
-        return given
 
     def _tidy(self, value: Any, name: str) -> Any:
         """Options as they are spelled here; NotYet for a value of the wrong type or shape."""
@@ -152,9 +137,9 @@ class Values(Exercise):
 
     def _option(self, value: Any) -> str:
         """The option that is meant, in capitals or not."""
-        for option in self.options:
-            if str(value).strip().lower() == option.lower():
-                return option
+        meant = [o for o in self.options if o.lower() == str(value).strip().lower()]
+        if meant:
+            return meant[0]
         choices = ", ".join(repr(option) for option in self.options)
         raise NotYet("\n".join(wrapped(f"Choose from {choices}; got {short(value)}.")))
 
@@ -165,7 +150,8 @@ class Values(Exercise):
             changes = variant if isinstance(variant, dict) else {name: variant}
             got, made, right = given[part], (self.right | changes)[part], self.right[part]
             if isinstance(right, frozenset):  # each option is right or wrong by itself
-                return part in changes and made ^ right <= frozenset(got) ^ right
+                wrong_part = {made} if isinstance(made, str) else made ^ right
+                return part in changes and wrong_part <= got ^ right
             return same(got, made, self.rtol, self.atol)
 
         mistake = self._find(
@@ -189,10 +175,8 @@ class Code(Exercise):
 
     Attributes
     ----------
-    right : callable
-        From `pld_edu.reference`, or brute force.
-    cases : tuple of tuples
-        Positional arguments.
+    right, cases : callable, tuple of tuples
+        A function of `pld_edu.reference`, or brute force; its positional arguments.
     measure : callable
         ``measure(function, *case)``, for what counts instead of the return value: a gradient, say.
     rtol, atol : float
@@ -209,14 +193,13 @@ class Code(Exercise):
     test: Callable[[Any], str | None] | None = None
 
     def check(self, answer: Any) -> str:
+        """What to say about a right answer; raises NotYet for any other."""
         parts = answer if isinstance(answer, tuple | list) else [answer]
         if any(part is None or part is ... for part in parts):
             raise NotYet(NO_ANSWER)
         if self.test is not None:
             self._say_what_was_found(self.test, answer)
             return self.praise
-        if not callable(answer):
-            raise NotYet("  Hand in the function itself, by its name, without calling it.")
         self._compare(answer)
         return f"All {len(self.cases)} cases agree. {self.praise}"
 
@@ -241,12 +224,14 @@ class Code(Exercise):
         bad = [c for c in triples if not same(c[2], c[1], self.rtol, self.atol)]
         if not bad:
             return
-        relation = describe_relation([got for *_, got in triples], [w for _, w, _ in triples])
+        relation = engine.describe_relation(
+            [got for *_, got in triples], [w for _, w, _ in triples]
+        )
         lines = wrapped(relation.sentence if relation else "The numbers differ.")
         mistake = self._made(triples)
         if mistake:
             lines = explain(mistake)
-        elif finite := [c for c in triples if is_finite(c[2])]:
+        elif finite := [c for c in triples if engine.is_finite(c[2])]:
             mistake = self._made(finite)  # it may overflow elsewhere
             lines = [*explain(mistake), *lines] if mistake else lines
         lines.append(f"  Smallest case that shows it ({len(bad)} of {len(cases)} do):")

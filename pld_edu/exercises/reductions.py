@@ -26,19 +26,16 @@ VECTORS = Values(
     praise="One formula, five names.",
     mistakes=(
         wrong("class-order", pld=[0.2, 0.5, 0.3])(
-            "These are the teacher's probabilities in the order of the class indices.",
-            "Weight k belongs to the class at rank k; who stands at rank 1?",
+            "This is the order of the classes.", "Weight k belongs to the class at rank k."
         ),
         wrong("plain-cross-entropy", weighted_ce=[1, 0, 0])(
-            "Without the teacher's probability this is plain cross-entropy.",
-            "Which number does the teacher give the label?",
+            "This is plain cross-entropy.", "How much does the teacher give the label?"
         ),
         wrong("not-scaled", {"list_mle": [1, 1, 1]}, {"p_list_mle": [3, 1, 0]})(
             "The weights are right up to a factor: they do not sum to 1.", "Divide by their sum."
         ),
         wrong("ranks-from-zero", p_list_mle=[7 / 11, 3 / 11, 1 / 11])(
-            "k was counted from 0, as Python does; the formula counts from 1.",
-            "For C = 3 the first weight is proportional to 2^2 - 1.",
+            "k was counted from 0, not from 1.", "For C = 3 the first is 2^2 - 1, scaled."
         ),
     ),
 )
@@ -51,34 +48,27 @@ SILENCED = Values(
     praise="Rank 1 is a place in the queue, not a loud voice.",
     mistakes=(
         wrong("label-still-there", gradient_0=softmax([1.0, 2.0, 3.0])[0] - 1)(
-            "Class 0 competes with all three classes, but the label has been chosen before it.",
-            "The weighty choice is the second one; who is left?",
+            "The label has been chosen before class 0.", "Who is left at the second choice?"
         ),
         wrong("sign-turned", gradient_0=1 - expit(-1.0))(
-            "This is the push, minus the gradient.",
-            "PLD wants class 0 higher; with which sign does its loss change when it rises?",
+            "This is the push, minus the gradient.", "PLD wants class 0 higher."
         ),
         wrong("natural-power", power=-40.0)(
             "-40 is the power of e; asked for is the power of 10.", "Divide by log(10)."
         ),
         wrong("growth-of-the-rest", growth=1 / 0.7)(
-            "This is the factor for the other choices: their weights sum to 0.7 and are made 1.",
-            "What was the label's weight before, and what is it after?",
+            "This is the factor of the other weights.", "The label's goes from 0.3 to 1."
         ),
     ),
 )
 
-POSSIBLE = frozenset("acf")
-
 TEACHERS = Values(
     heading="05.3 which weights has a teacher · core · 8 minutes",
-    right={"possible": POSSIBLE},
+    right={"possible": frozenset("acf")},
     options="abcdefg",
     hint="A softmax is positive and sums to 1, and after the label the ranking is by its size.",
     praise="From such a vector the teacher is known, up to a constant: t = log(alpha) by rank.",
     mistakes=wrong_options(
-        "possible",
-        POSSIBLE,
         a="The label's weight need not be the largest; only ranks 2, 3, 4 are sorted.",
         b="Rank 3 weighs more than rank 2, but the teacher would have ranked that one first.",
         c="Four equal logits give it; a rule for ties makes the ranking.",
@@ -88,11 +78,6 @@ TEACHERS = Values(
         g="Cross-entropy is a limit: a finite teacher always leaves something to the others.",
     ),
 )
-
-
-def p_list_mle(s: Floats, t: Floats, y: int) -> float:
-    """P-ListMLE of one row."""
-    return float(reference.position_list_mle(s, t, y))
 
 
 def _repaired(label_first: bool, scaled: int, from_one: int) -> Any:
@@ -108,7 +93,7 @@ def _repaired(label_first: bool, scaled: int, from_one: int) -> Any:
 
 REPAIR = Code(
     heading="05.4 a broken P-ListMLE · core · 12 minutes",
-    right=p_list_mle,
+    right=lambda s, t, y: reference.position_list_mle(s, t, y),
     cases=(
         (np.array([0.0, 1.0, -1.0]), np.array([1.0, 2.0, 0.0]), 0),
         (np.log([1.0, 3.0, 6.0, 2.0]), np.log([1.0, 2.0, 3.0, 4.0]), 2),
@@ -118,16 +103,13 @@ REPAIR = Code(
     praise="With all three bugs it would have trained: nothing crashed, nothing was nan.",
     mistakes=(
         wrong("label-not-first", *(_repaired(False, *rest) for rest in product((0, 1), repeat=2)))(
-            "The ranking is the teacher's own, without the label in front.",
-            "reference.teacher_ranking takes the label as its second argument.",
+            "The ranking is the teacher's own.", "reference.teacher_ranking takes the label."
         ),
         wrong("not-scaled", _repaired(True, False, True), _repaired(True, False, False))(
-            "The weights do not sum to 1.",
-            "Print them for three classes and compare with 3, 1, 0 over 4.",
+            "The weights do not sum to 1.", "For three classes they are 3/4, 1/4, 0."
         ),
         wrong("ranks-from-zero", _repaired(True, True, False))(
-            "The weights are those of rank k + 1 counted from 0, so the last one is not 0.",
-            "range(C) starts at 0, the formula's k at 1.",
+            "The last weight is not 0.", "range(C) starts at 0, the formula's k at 1."
         ),
     ),
 )
@@ -163,12 +145,10 @@ FLOOR = Code(
             "The weights come in class order.", "reference.rank_weights gives them in rank order."
         ),
         wrong("always-set", _label_weighs)(
-            "The label's weight is the floor even where the teacher gives it more.",
-            "A floor holds from below only.",
+            "The floor also lowers the label's weight.", "It holds from below only."
         ),
         wrong("renormalised", lambda *case: louder(*case) / louder(*case).sum())(
-            "The weights are divided by their sum, and the label falls below its floor again.",
-            "Weights need not sum to 1; PLD is linear in them.",
+            "The label falls below its floor again.", "Weights need not sum to 1."
         ),
     ),
 )
@@ -200,12 +180,10 @@ TEMPERATURE = Code(
     praise="Compare teachers by the weight they leave the label, not by their temperature.",
     mistakes=(
         wrong("inverse", lambda t, y, weight: 1 / temperature_for(t, y, weight))(
-            "This is 1 / tau: the logits are multiplied by it.",
-            "In PLD the teacher's logits are divided by the temperature.",
+            "This is 1 / tau.", "PLD divides the teacher's logits by tau."
         ),
         wrong("two-classes-only", _one_rival)(
-            "The label is weighed against one other class, as if there were only two.",
-            "All the others have their share of the softmax; let a root-finder search.",
+            "All other classes share the softmax.", "Let a root-finder search."
         ),
     ),
 )
