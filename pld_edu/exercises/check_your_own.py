@@ -34,7 +34,7 @@ READ_A_REPORT = Values(
     hint="The line number is a whole number from 1 to 7.",
     praise="One letter: the weights have to be the teacher's, softmax(t / temperature).",
     mistakes=tuple(
-        wrong(f"line-{line}", line)(
+        wrong(f"line-{line}-is-right", line)(
             why, "The report speaks of the weights: whose softmax, and where is it taken?"
         )
         for line, why in LINES.items()
@@ -92,7 +92,7 @@ UNTOUCHED = wrong_torch_pld(*FAULTS)
 MEND_IT = Code(
     heading="11.3 three faults in seven lines · core · 12 minutes",
     test=passes_check_loss("torch", convert=torch.as_tensor, strict="teacher-not-detached"),
-    praise="No mistake is left. One fault changed values, one gradients, one the teacher's.",
+    praise="One fault changed values, one gradients, one the teacher's gradients.",
     mistakes=(
         wrong("temperature-squared + gradient-wrong + teacher-not-detached", UNTOUCHED)(
             "", "Nothing is mended yet. Start with the value."
@@ -173,7 +173,7 @@ JUDGE_NUMBERS = Code(
     praise="This is all that a port to another language needs.",
     mistakes=(
         wrong("nan-passes", _failing(nan_fails=False))(
-            "A NaN is larger than nothing, so it passes.", "Ask if a number is close enough."
+            "NaN > limit is False, so a NaN passes.", "Ask if a number is close enough."
         ),
         wrong("missing-passes", _failing(missing_fails=False))(
             "A case without a number counts as right.", "A port must not skip hard cases."
@@ -243,7 +243,7 @@ ONE_CASE = Code(
     praise="One case shows all eight. To tell them *apart* takes more: the published file has 31.",
     mistakes=tuple(
         wrong(f"blind-to-{name}", *BLIND.get(name, []))(
-            "Your case gives it the right number.", hint
+            "On your case this wrong loss is right.", hint
         )
         for name, hint in EIGHT.items()
     ),

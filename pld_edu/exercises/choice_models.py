@@ -43,10 +43,10 @@ MERGED_CLASS = Values(
             "Adding scores multiplies worths.", "Go to worths, add, and come back."
         ),
         wrong("mean-or-maximum", (1.2 + 0.4) / 2, 1.2)(
-            "It would get no more than husky had alone.", "It is chosen as often as both."
+            "The two together must be chosen more often than husky alone."
         ),
         wrong("worth-for-score", np.exp(1.2) + np.exp(0.4))(
-            "This is the worth of the joint class.", "A network returns scores, logarithms."
+            "This is the worth of the joint class.", "Scores are the logarithms of worths."
         ),
     ),
 )
@@ -196,7 +196,8 @@ SECOND_PLACE = Code(
     praise="Where nobody stands out, the favourite is the likeliest at place one and at place two.",
     mistakes=(
         wrong("claim-holds-here", [1.0, 0.8, 0.0], [4.0, 2.0, 0.0])(
-            "Here the claim holds.", "Let one of many items be only a little ahead."
+            "The second-highest score is the likeliest at place two here.",
+            "Try more items, and only one of them a little ahead of the rest.",
         ),
     ),
 )

@@ -45,7 +45,7 @@ SAFE_STEP = Values(
             "This is the bound for any teacher.", "The last choice, of weight 0.1, bends nothing."
         ),
         wrong("half-forgotten", curvature=0.9)(
-            "No variance of a choice reaches 1.", "At most it is max 2 p (1 - p)."
+            "No eigenvalue of one choice reaches 1.", "It is at most max 2 p (1 - p)."
         ),
         wrong("step-to-the-bottom", step=2 / (1 - 0.1))(
             "This step lands at the bottom.", "The other side may be climbed to the same height."
@@ -166,7 +166,7 @@ CHANGES = Values(
     right={"still_convex": frozenset("acfg")},
     options="abcdefgh",
     hint="Affine inside, nonnegative sums outside; everything else must be tested.",
-    praise="Linear inside or rising convex outside is safe; weights or order by student are not.",
+    praise="Linear inside and rising convex outside are safe; the student's own order is not.",
     mistakes=wrong_options(
         a="Dividing by 4 is linear in the student's logits.",
         b="The divisor depends on the student itself: 10 s has the loss of s, and -s has not.",

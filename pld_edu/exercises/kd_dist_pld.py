@@ -95,7 +95,7 @@ WRITE_KD = Code(
     praise="kl_div wants the student's logarithms first, and its default reduction is not KD's.",
     mistakes=(
         wrong("wrong-reduction", *(partial(_kl, reduction=how) for how in ("mean", "sum")))(
-            'reduction="mean" divides by the number of classes as well; "sum" not even by rows.',
+            'reduction="mean" also divides by the classes; "sum" divides by nothing.',
             "KD is a mean over rows; kl_div has a name for that.",
         ),
         wrong("tau-squared-forgotten", *(partial(_kl, power=k) for k in (0, 1)))(
@@ -133,7 +133,7 @@ WRITE_DIST = Code(
     praise="The columns are the same function of the transposed matrices.",
     mistakes=(
         wrong("cosine", lambda s, t, tau: _distance(s, t, tau, centred=False))(
-            "The mean over the classes was not subtracted.", "A constant must not matter."
+            "The mean over the classes was not subtracted.", "A constant in p must not matter."
         ),
         wrong("columns", lambda s, t, tau: _distance(s, t, tau, dim=0))(
             "Each class is correlated over the batch.", "One correlation per row, over its classes."
@@ -208,7 +208,7 @@ SPLIT = Code(
     praise="A sure teacher turns its own dark knowledge down; DKD gives it a fixed weight instead.",
     mistakes=(
         wrong("label-weight", lambda s, t, y, tau: _with_weight(s, t, y, tau, _at(t / tau, y)))(
-            "This is q_y; the weight belongs to the rest.", "A sure teacher says little of it."
+            "The weight is q_y, the label's.", "A sure teacher says little about the rest."
         ),
         wrong("not-softened", lambda s, t, y, tau: _with_weight(s, t, y, tau, 1 - _at(t, y)))(
             "The weight is that of temperature 1.", "All three parts are made of softmax(z / tau)."

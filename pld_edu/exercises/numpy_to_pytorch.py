@@ -223,7 +223,7 @@ def _test_whole(loss: Any) -> str | None:
 WHOLE = Code(
     heading="06.6 PLD in PyTorch · challenge · 30 minutes",
     test=_test_whole,
-    praise="The checker finds no mistake: values as in 60-digit arithmetic, none for the teacher.",
+    praise="The checker finds no mistake, no digit is lost, and the teacher gets no gradient.",
     mistakes=(
         wrong("teacher-not-detached", wrong_torch_pld("teacher not detached"))(
             "", "The loss is right; who else gets a gradient from it?"

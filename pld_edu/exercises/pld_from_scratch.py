@@ -194,7 +194,7 @@ LABEL_LOSES = Code(
     praise="The label's logit never falls, but another one may rise faster.",
     mistakes=(
         wrong("hardly-moves", ([0.0, 40.0, -40.0], [0.0, 1.0, -1.0], 1))(
-            "It changes by less than 1e-4 here.", "Take a label that the student finds plausible."
+            "Its probability hardly changes here.", "Take a label that the student finds plausible."
         ),
         wrong("label-gains", (np.log([1, 3, 6, 2]), np.log([1, 2, 3, 4]), 2))(
             "Here the label's probability rises.", "Let the teacher hardly believe in it."

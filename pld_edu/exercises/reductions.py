@@ -183,7 +183,7 @@ TEMPERATURE = Code(
             "This is 1 / tau.", "PLD divides the teacher's logits by tau."
         ),
         wrong("two-classes-only", _one_rival)(
-            "All other classes share the softmax.", "Let a root-finder search."
+            "Only one rival of the label is counted.", "All others share in the softmax."
         ),
     ),
 )
