@@ -231,8 +231,8 @@ class Code(Exercise):
         mistake = self._made(triples)
         if mistake:
             lines = explain(mistake)
-        elif finite := [c for c in triples if engine.is_finite(c[2])]:
-            mistake = self._made(finite)  # it may overflow elsewhere
+        elif any(engine.is_finite(got) for *_, got in bad):  # it may overflow elsewhere
+            mistake = self._made([c for c in triples if engine.is_finite(c[2])])
             lines = [*explain(mistake), *lines] if mistake else lines
         lines.append(f"  Smallest case that shows it ({len(bad)} of {len(cases)} do):")
         case, wanted, got = bad[0]

@@ -110,6 +110,14 @@ def test_a_mistake_is_named_although_it_also_overflows() -> None:
     assert "nan or inf came out" in message
 
 
+def test_overflow_alone_is_no_known_mistake() -> None:
+    def right_but_for_large_logits(z: Any, alpha: Any) -> Any:
+        gradient = reference.pld_gradient(z, -np.arange(len(z)), 0, weights=alpha)
+        return gradient * (np.inf if max(z) > 500 else 1.0)
+
+    assert "nan or inf came out" in refuse("03.4", right_but_for_large_logits)
+
+
 def test_answers_that_are_no_answers_are_told_in_words() -> None:
     assert "No answer yet" in refuse("02.1", ..., ..., ...)
     assert "No answer yet" in refuse("01.3", ...)
