@@ -49,7 +49,7 @@ def test_rule_is_that_of_the_contracts() -> None:
 
 
 def test_walks_are_there() -> None:
-    assert len(STEPS) > 10
+    assert len(STEPS) > 20
 
 
 @pytest.mark.parametrize(("name", "file"), STEPS, ids=lambda part: part)
