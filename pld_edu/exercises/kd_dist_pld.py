@@ -70,9 +70,10 @@ def _kl(
     return tau**power * F.kl_div(p, q, reduction=reduction)
 
 
-def _log_of_zero(s: Tensor, t: Tensor, tau: float) -> Tensor:
+def _log_of_zero(s: Tensor, t: Tensor, tau: float, of_teacher: bool = False) -> Tensor:
     p, q = (s / tau).softmax(-1), (t / tau).softmax(-1)
-    return tau**2 * (q * (q / p).log()).sum(-1).mean()
+    log_p = (s / tau).log_softmax(-1) if of_teacher else p.log()
+    return tau**2 * (q * (q.log() - log_p)).sum(-1).mean()
 
 
 def _batch(s: list[list[float]], t: list[list[float]], tau: float) -> tuple[Tensor, Tensor, float]:
@@ -101,10 +102,13 @@ WRITE_KD = Code(
         wrong("tau-squared-forgotten", *(partial(_kl, power=k) for k in (0, 1)))(
             "The factor tau^2 is missing, or is only tau.", "The gradient shrinks twice; see 07.5."
         ),
+        wrong("divergence-reversed", lambda s, t, tau: _kl(t, s, tau))(
+            "This is KL from student to teacher.", "kl_div takes the student first."
+        ),
         wrong("student-without-logarithm", partial(_kl, log=False))(
             "kl_div wants the logarithms of p.", "A divergence is never negative. Is yours?"
         ),
-        wrong("log-of-zero", _log_of_zero)(
+        wrong("log-of-zero", _log_of_zero, partial(_log_of_zero, of_teacher=True))(
             "The logarithm of a probability of 0 is infinite.", "log_softmax avoids it."
         ),
     ),
@@ -120,7 +124,7 @@ def _distance(s: Tensor, t: Tensor, tau: float, dim: int = -1, centred: bool = T
     p, q = (s / tau).softmax(-1), (t / tau).softmax(-1)
     if centred:
         p, q = p - p.mean(dim, keepdim=True), q - q.mean(dim, keepdim=True)
-    return tau**2 * (1 - F.cosine_similarity(p, q, dim=dim, eps=1e-12).mean())
+    return tau**2 * (1 - F.cosine_similarity(p, q, dim=dim).mean())
 
 
 WRITE_DIST = Code(

@@ -149,9 +149,9 @@ TIES = Code(
 )
 
 
-def _odds(s: Tensor, t: Tensor, y: Tensor, floor: float = -INF) -> Tensor:
+def _odds(s: Tensor, t: Tensor, y: Tensor, floor: float | None = None) -> Tensor:
     """Terms of the loss of notebook 06, case 2; a floor stands in for the student's -inf."""
-    s = torch.where(s.isneginf() & t.isneginf(), floor, s)
+    s = s if floor is None else torch.where(s.isneginf() & t.isneginf(), floor, s)
     s = s - s.max()
     ranking = losses.teacher_ranking(t, y)
     s, alpha = s[ranking], t.detach().softmax(-1)[ranking]

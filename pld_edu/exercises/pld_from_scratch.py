@@ -124,6 +124,9 @@ ONE_PASS = Code(
         wrong("push-for-gradient", lambda z, alpha: -_gradient(z, alpha))(
             "This is the push, minus the gradient.", "Turn the sign round."
         ),
+        wrong("weights-forgotten", lambda z, alpha: _gradient(z, np.ones(len(z))))(
+            "Every choice weighs 1: this is ListMLE.", "Where does alpha[k] enter?"
+        ),
         wrong("pot-never-shrinks", _pass(lambda V, p, c, a: (V * p - a * c, V + a)))(
             "Nothing is ever taken out of the pot.", "The next V is (V + alpha) times c."
         ),
