@@ -1,5 +1,6 @@
 """The page on architecture: its tree, its rule and its walks are those of the code."""
 
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -65,3 +66,15 @@ def test_files_that_are_named_exist() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
     inside = re.findall(r"`((?:check|results|reference|losses|distill)/\w+\.py)`", PAGE)
     assert [path for path in inside if not (PACKAGE / path).exists()] == []
+
+
+MOVED = re.findall(
+    r"^\| `.+` \| `([\w.]+)` \|$",
+    (ROOT / "book" / "whats_new.md").read_text(encoding="utf-8"),
+    re.M,
+)
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_moved_is_where_it_is_said_to_be(name: str) -> None:
+    assert pkgutil.resolve_name(f"pld_edu.{name}") is not None
