@@ -1,4 +1,4 @@
-"""PLD in PyTorch: value, gradient and Hessian against 60 digits, differences and the reference."""
+"""PLD of `losses` and `fast`: loss and derivatives in 60 digits, by differences, by `reference`."""
 
 from math import exp, inf, log, nan
 
@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from pld_edu import losses, reference
+from pld_edu import fast, losses, reference
 from tests.support import cases, exact
 from tests.support.tolerances import BY_DTYPE, DIFFERENCES, FLOAT64
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+each_package = pytest.mark.parametrize("package", [losses, fast], ids=["losses", "fast"])
 
 
 def tensors(*values, dtype=torch.float64):
@@ -24,25 +25,27 @@ def tensors(*values, dtype=torch.float64):
     return [s.clone().requires_grad_(), *others, torch.as_tensor(y)]
 
 
-def value_and_gradient(s, t, y, **options):
-    """Of `pld_loss`, by autograd; `pld_gradient` must give the same."""
-    value = losses.pld_loss(s, t, y, **options)
+def value_and_gradient(s, t, y, package=losses, **options):
+    """Of `pld_loss`, by autograd; `losses.pld_gradient` must give the same."""
+    value = package.pld_loss(s, t, y, **options)
     (slope,) = torch.autograd.grad(value.sum(), s)
-    gradient = losses.pld_gradient(s, t, y, **options).detach()
-    assert gradient.dtype == value.dtype
-    digits = max(1e-13, torch.finfo(slope.dtype).eps)
-    atol = digits * float(slope.abs().amax()) if slope.numel() else 0.0
-    torch.testing.assert_close(gradient.to(slope.dtype), slope, rtol=0, atol=atol)
+    if package is losses:
+        gradient = losses.pld_gradient(s, t, y, **options).detach()
+        assert gradient.dtype == value.dtype
+        digits = max(1e-13, torch.finfo(slope.dtype).eps)
+        atol = digits * float(slope.abs().amax()) if slope.numel() else 0.0
+        torch.testing.assert_close(gradient.to(slope.dtype), slope, rtol=0, atol=atol)
     return value.detach(), slope
 
 
+@each_package
 @pytest.mark.parametrize("case", cases.CARD, ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_inputs_on_which_public_implementations_fail(case, dtype):
+def test_inputs_on_which_public_implementations_fail(package, case, dtype):
     tolerance = BY_DTYPE[dtype]
     s, t, y = tensors(case.s, case.t, case.y, dtype=DTYPES[dtype])
     truth, slope = exact.pld(s.tolist(), t.tolist(), case.y, case.temperature)
-    loss, gradient = value_and_gradient(s, t, y, temperature=case.temperature)
+    loss, gradient = value_and_gradient(s, t, y, package, temperature=case.temperature)
     assert loss.dtype == DTYPES[dtype]
     assert exact.loss_error(loss, truth) < tolerance.loss
     assert exact.gradient_error(gradient, slope) < tolerance.gradient
@@ -52,14 +55,15 @@ def test_inputs_on_which_public_implementations_fail(case, dtype):
         assert gradient[i].item() == pytest.approx(float(slope[i]), rel=tolerance.gradient)
 
 
+@each_package
 @pytest.mark.parametrize("case", cases.CARD, ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", HALVES)
-def test_half_precision_inputs_give_a_float32_loss(case, dtype):
+def test_half_precision_inputs_give_a_float32_loss(package, case, dtype):
     """The truth is that of the inputs as the dtype rounds them."""
     tolerance, dtype = BY_DTYPE[dtype], HALVES[dtype]
     s, t, y = tensors(case.s, case.t, case.y, dtype=dtype)
     truth, slope = exact.pld(s.tolist(), t.tolist(), case.y, case.temperature)
-    loss, gradient = value_and_gradient(s, t, y, temperature=case.temperature)
+    loss, gradient = value_and_gradient(s, t, y, package, temperature=case.temperature)
     assert loss.dtype == torch.float32
     assert exact.loss_error(loss, truth) < tolerance.loss
     rounded = torch.tensor(np.array(slope, float)).to(dtype)
@@ -67,24 +71,27 @@ def test_half_precision_inputs_give_a_float32_loss(case, dtype):
     torch.testing.assert_close(gradient, rounded, rtol=tolerance.gradient, atol=subnormal)
 
 
-def test_batch_of_case_b():
-    assert losses.pld_loss(*tensors(*cases.CASE_B)).item() == pytest.approx(1.79443, rel=5e-6)
+@each_package
+def test_batch_of_case_b(package):
+    assert package.pld_loss(*tensors(*cases.CASE_B)).item() == pytest.approx(1.79443, rel=5e-6)
 
 
-def test_base_case_by_hand():
+@each_package
+def test_base_case_by_hand(package):
     a, b, c = exp(0.5), exp(2), exp(-1)
     by_hand = (c * log(1 + exp(-1) + exp(-2)) + b * log(1 + exp(-1))) / (a + b + c)
-    loss = losses.pld_loss(*tensors([1, 2, 3], [0.5, 2, -1], 2))
+    loss = package.pld_loss(*tensors([1, 2, 3], [0.5, 2, -1], 2))
     assert loss.item() == pytest.approx(by_hand, rel=FLOAT64)
 
 
+@each_package
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", cases.CLASSES)
 @pytest.mark.parametrize("student", cases.STUDENTS)
 @pytest.mark.parametrize("scale", cases.SCALES)
-def test_loss_and_gradient_in_60_digits(classes, scale, student, dtype):
+def test_loss_and_gradient_in_60_digits(package, classes, scale, student, dtype):
     rows = tensors(*cases.rows(classes, scale, student, dtype), dtype=DTYPES[dtype])
-    loss, gradient = value_and_gradient(*rows, temperature=2.0, reduction="none")
+    loss, gradient = value_and_gradient(*rows, package, temperature=2.0, reduction="none")
     by_formula = losses.pld_gradient(*rows, temperature=2.0, reduction="none").detach()
     assert loss.dtype == gradient.dtype == DTYPES[dtype]
     for row, (truth, slope) in enumerate(cases.truths(classes, scale, student, dtype)):
@@ -93,13 +100,14 @@ def test_loss_and_gradient_in_60_digits(classes, scale, student, dtype):
         assert exact.gradient_error(by_formula[row], slope) < BY_DTYPE[dtype].gradient
 
 
+@each_package
 @pytest.mark.parametrize("name", cases.WEIGHTS)
 @pytest.mark.parametrize("classes", [2, 7, 100])
-def test_each_choice_of_weights_in_60_digits(name, classes):
+def test_each_choice_of_weights_in_60_digits(package, name, classes):
     arrays = cases.rows(classes, 10.0, "differs")
     s, t, y = tensors(*arrays)
     options = {"temperature": 3.0, "weights": name}
-    loss, gradient = value_and_gradient(s, t, y, reduction="none", **options)
+    loss, gradient = value_and_gradient(s, t, y, package, reduction="none", **options)
     alpha = losses.rank_weights(t, losses.teacher_ranking(t, y), **options)
     for row, (a, b, label) in enumerate(cases.singles(*arrays)):
         truth, slope = exact.pld(a, b, label, 3.0, name)
@@ -109,12 +117,13 @@ def test_each_choice_of_weights_in_60_digits(name, classes):
         np.testing.assert_allclose(alpha[row], np.array(weights, float), rtol=FLOAT64)
 
 
-def test_weights_given_in_rank_order():
+@each_package
+def test_weights_given_in_rank_order(package):
     arrays = cases.batch((6,))
     alpha = np.random.default_rng(1).exponential(size=arrays.t.shape)
     alpha[0, 2] = 0.0
     options = {"weights": torch.tensor(alpha), "reduction": "none"}
-    loss, gradient = value_and_gradient(*tensors(*arrays), **options)
+    loss, gradient = value_and_gradient(*tensors(*arrays), package, **options)
     for row, single in enumerate(cases.singles(*arrays)):
         truth, slope = exact.pld(*single, alpha=alpha[row].tolist())
         assert exact.loss_error(loss[row], truth) < FLOAT64
@@ -161,15 +170,16 @@ def test_half_precision_teachers_tie_by_lower_class_index(dtype):
         assert ranking[row].tolist() == exact.ranking(t[row].tolist(), int(y[row]))
 
 
+@each_package
 @pytest.mark.parametrize("lead", cases.LEADS)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_reductions_over_any_leading_shape(lead, reduction):
+def test_reductions_over_any_leading_shape(package, lead, reduction):
     arrays = cases.batch(lead)
     truths = [exact.pld(*row) for row in cases.singles(*arrays)]
     share = 1 / len(truths) if reduction == "mean" else 1
     rows = np.array([loss for loss, _ in truths], float)
     expected = rows.reshape(lead) if reduction == "none" else rows.sum() * share
-    loss, gradient = value_and_gradient(*tensors(*arrays), reduction=reduction)
+    loss, gradient = value_and_gradient(*tensors(*arrays), package, reduction=reduction)
     assert loss.shape == np.shape(expected)
     np.testing.assert_allclose(loss, expected, rtol=FLOAT64)
     slopes = np.array([slope for _, slope in truths], float).reshape(arrays.s.shape) * share
@@ -207,11 +217,12 @@ def test_hessian_in_60_digits(scale, student):
     np.testing.assert_allclose(jacobian, np.array(truth, float), rtol=0, atol=FLOAT64)
 
 
-def test_neither_teacher_nor_weights_receive_a_gradient():
+@each_package
+def test_neither_teacher_nor_weights_receive_a_gradient(package):
     s, t, y = tensors(*cases.batch((4,)))
     t.requires_grad_()
     alpha = torch.ones_like(t, requires_grad=True)
-    total = losses.pld_loss(s, t, y) + losses.pld_loss(s, t, y, weights=alpha)
+    total = package.pld_loss(s, t, y) + package.pld_loss(s, t, y, weights=alpha)
     total.backward()
     assert s.grad.abs().max() > 0.01
     assert t.grad is None
@@ -219,9 +230,10 @@ def test_neither_teacher_nor_weights_receive_a_gradient():
     assert not losses.rank_weights(t, losses.teacher_ranking(t, y)).requires_grad
 
 
+@each_package
 @pytest.mark.parametrize("scale", [2.0, 300.0])
 @pytest.mark.parametrize("weights", ["teacher", "label", "one-hot"])
-def test_masked_classes_take_no_part(weights, scale):
+def test_masked_classes_take_no_part(package, weights, scale):
     s, t, y = cases.batch((3,), classes=6, scale=scale)
     y[:] = [0, 3, 5]
     left, y_left = [0, 2, 3, 5], [0, 2, 3]
@@ -230,7 +242,7 @@ def test_masked_classes_take_no_part(weights, scale):
     options = {"weights": weights, "temperature": 1.5}
     rows = cases.singles(fewer, fewer_t, np.array(y_left))
     truths = [exact.pld(*row, 1.5, weights) for row in rows]
-    loss, gradient = value_and_gradient(*tensors(s, t, y), **options)
+    loss, gradient = value_and_gradient(*tensors(s, t, y), package, **options)
     assert exact.loss_error(loss, sum(truth for truth, _ in truths) / 3) < FLOAT64
     expected = np.zeros((3, 6))
     expected[:, left] = np.array([slope for _, slope in truths], float) / 3
@@ -238,7 +250,7 @@ def test_masked_classes_take_no_part(weights, scale):
 
     def curvature(a, b, label):
         b, label = torch.tensor(b), torch.tensor(label)
-        return torch.func.hessian(lambda z: losses.pld_loss(z, b, label, **options))(
+        return torch.func.hessian(lambda z: package.pld_loss(z, b, label, **options))(
             torch.tensor(a)
         )
 
@@ -251,28 +263,31 @@ def test_masked_classes_take_no_part(weights, scale):
     torch.testing.assert_close(hessian.abs().sum(), without.abs().sum(), rtol=FLOAT64, atol=0)
 
 
-def test_weights_of_masked_ranks_are_dropped():
+@each_package
+def test_weights_of_masked_ranks_are_dropped(package):
     s, t, y = tensors([1.0, -inf, 3.0, 0.5, -inf], [0.5, -inf, -1.0, 2.0, -inf], 2)
     left, alpha = ([1.0, 3.0, 0.5], [0.5, -1.0, 2.0], 1), [0.5, 2.0, 0.25]
     array = torch.tensor([*alpha, 7.0, 3.0])
     for weights, wanted in ((array, alpha), ("uniform", [1 / 5] * 3)):
         truth, slope = exact.pld(*left, alpha=wanted)
-        loss, gradient = value_and_gradient(s, t, y, weights=weights)
+        loss, gradient = value_and_gradient(s, t, y, package, weights=weights)
         assert exact.loss_error(loss, truth) < FLOAT64
         assert exact.gradient_error(gradient[[0, 2, 3]], slope) < FLOAT64
         assert gradient[[1, 4]].tolist() == [0, 0]
 
 
-def test_class_masked_in_the_teacher_alone_ranks_last_with_weight_zero():
+@each_package
+def test_class_masked_in_the_teacher_alone_ranks_last_with_weight_zero(package):
     s, t, y = [1.0, 4.0, 3.0, 0.5], [0.5, -inf, -1.0, -inf], 2
     truth, slope = exact.pld(s, [0.5, -1e6, -1.0, -1e6], y)
-    loss, gradient = value_and_gradient(*tensors(s, t, y))
+    loss, gradient = value_and_gradient(*tensors(s, t, y), package)
     assert exact.loss_error(loss, truth) < FLOAT64
     assert exact.gradient_error(gradient, slope) < FLOAT64
 
 
+@each_package
 @pytest.mark.parametrize("masked", [[1], [1, 3], [0, 1, 3]])
-def test_rows_mask_their_own_classes(masked):
+def test_rows_mask_their_own_classes(package, masked):
     """One row masked, one not, and classes that only the teacher masks between the others."""
     s, t, y = cases.batch((2,), classes=5)
     y[:] = [2, 2]
@@ -283,7 +298,7 @@ def test_rows_mask_their_own_classes(masked):
     gone = [i for i in range(5) if i not in masked]
     few = (s[0, gone].tolist(), finite[0, gone].tolist(), gone.index(2))
     truths.insert(0, exact.pld(*few))
-    loss, gradient = value_and_gradient(*tensors(s, t, y), reduction="none")
+    loss, gradient = value_and_gradient(*tensors(s, t, y), package, reduction="none")
     for row in range(2):
         assert exact.loss_error(loss[row], truths[row][0]) < FLOAT64
     assert exact.gradient_error(gradient[0, gone], truths[0][1]) < FLOAT64
@@ -291,16 +306,17 @@ def test_rows_mask_their_own_classes(masked):
     assert exact.gradient_error(gradient[1], truths[1][1]) < FLOAT64
 
 
+@each_package
 @pytest.mark.parametrize("ignore_index", [-100, 255, 1])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_ignored_rows_count_for_nothing_whatever_they_hold(ignore_index, reduction):
+def test_ignored_rows_count_for_nothing_whatever_they_hold(package, ignore_index, reduction):
     arrays = cases.batch((5,), classes=4)
     arrays.y[:] = [0, ignore_index, 2, 3, ignore_index]
     kept = [0, 2, 3]
     truths = [exact.pld(*row) for row in cases.singles(*(z[kept] for z in arrays))]
     arrays.s[1], arrays.t[1], arrays.s[4], arrays.t[4] = nan, inf, -inf, nan
     options = {"ignore_index": ignore_index, "reduction": reduction}
-    loss, gradient = value_and_gradient(*tensors(*arrays), **options)
+    loss, gradient = value_and_gradient(*tensors(*arrays), package, **options)
     share = 1 / 3 if reduction == "mean" else 1
     if reduction == "none":
         np.testing.assert_array_equal(loss[[1, 4]], 0)
@@ -311,33 +327,37 @@ def test_ignored_rows_count_for_nothing_whatever_they_hold(ignore_index, reducti
     np.testing.assert_allclose(gradient[kept], expected, rtol=0, atol=FLOAT64)
 
 
-def test_all_rows_ignored_is_what_cross_entropy_makes_of_it():
+@each_package
+def test_all_rows_ignored_is_what_cross_entropy_makes_of_it(package):
     s, t, y = tensors(*cases.batch((2,)))
     y[:] = -100
-    loss, gradient = value_and_gradient(s, t, y)
+    loss, gradient = value_and_gradient(s, t, y, package)
     theirs = F.cross_entropy(s, y)
     (their_gradient,) = torch.autograd.grad(theirs, s)
     np.testing.assert_equal(loss.item(), theirs.item())
     np.testing.assert_array_equal(gradient, their_gradient)
-    assert losses.pld_loss(s, t, y, reduction="sum").item() == 0
+    assert package.pld_loss(s, t, y, reduction="sum").item() == 0
 
 
+@each_package
 @pytest.mark.parametrize("weights", cases.WEIGHTS)
-def test_one_class_costs_nothing(weights):
+def test_one_class_costs_nothing(package, weights):
     s, t, y = tensors([[3.0], [-5.0]], [[1.0], [2.0]], [0, 0])
-    loss, gradient = value_and_gradient(s, t, y, weights=weights)
+    loss, gradient = value_and_gradient(s, t, y, package, weights=weights)
     assert loss.item() == 0
     assert gradient.tolist() == [[0], [0]]
 
 
-def test_empty_batch_has_a_sum_and_no_rows():
+@each_package
+def test_empty_batch_has_a_sum_and_no_rows(package):
     s, t, y = tensors(torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
-    loss, gradient = value_and_gradient(s, t, y, reduction="sum")
+    loss, gradient = value_and_gradient(s, t, y, package, reduction="sum")
     assert loss.item() == 0
     assert gradient.shape == (0, 3)
-    assert losses.pld_loss(s, t, y, reduction="none").shape == (0,)
+    assert package.pld_loss(s, t, y, reduction="none").shape == (0,)
 
 
+@each_package
 @given(
     seed=st.integers(0, 10_000),
     classes=st.integers(1, 12),
@@ -346,12 +366,12 @@ def test_empty_batch_has_a_sum_and_no_rows():
     weights=st.sampled_from(cases.WEIGHTS),
     reduction=st.sampled_from(["mean", "sum", "none"]),
 )
-def test_two_roads_to_each_number(seed, classes, scale, temperature, weights, reduction):
+def test_two_roads_to_each_number(package, seed, classes, scale, temperature, weights, reduction):
     arrays = cases.batch((2, 2), classes=classes, scale=scale, seed=seed)
     arrays.t[:] = arrays.t.round()  # ties
     arrays.y[0, 0] = -100
     options = {"temperature": temperature, "weights": weights, "reduction": reduction}
-    loss, gradient = value_and_gradient(*tensors(*arrays), **options)
+    loss, gradient = value_and_gradient(*tensors(*arrays), package, **options)
     # The digits of tiny losses are measured in 60 digits above.
     np.testing.assert_allclose(loss, reference.pld_loss(*arrays, **options), rtol=1e-12, atol=1e-30)
     expected = reference.pld_gradient(*arrays, **options)
@@ -360,15 +380,16 @@ def test_two_roads_to_each_number(seed, classes, scale, temperature, weights, re
     np.testing.assert_allclose(twin, expected, rtol=0, atol=1e-12)
 
 
+@each_package
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_module_is_the_function_with_its_options(temperature):
+def test_module_is_the_function_with_its_options(package, temperature):
     case = cases.CARD[6]
     assert case.name == "A"
     s, t, y = tensors([case.s] * 3, [case.t] * 3, [case.y, case.y, 2])
-    module = losses.PLDLoss(temperature=temperature, ignore_index=2, reduction="sum")
+    module = package.PLDLoss(temperature=temperature, ignore_index=2, reduction="sum")
     truth = 2 * exact.pld(case.s, case.t, case.y, temperature)[0]
     assert exact.loss_error(module(s, t, y), truth) < FLOAT64
-    position = losses.PLDLoss(weights="position")(s, t, y)
+    position = package.PLDLoss(weights="position")(s, t, y)
     truths = [exact.pld(case.s, case.t, label, alpha="position")[0] for label in y.tolist()]
     assert exact.loss_error(position, sum(truths) / 3) < FLOAT64
     assert list(module.parameters()) == []

@@ -123,6 +123,7 @@ def test_compiles_without_a_break(name):
     torch.testing.assert_close(compiled_leaf.grad, leaf.grad, rtol=FLOAT64, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler")
 def test_compiles_with_inductor_for_masked_and_ignored_rows():
     s, t, y = batch()

@@ -1,12 +1,17 @@
-"""Arguments that must be refused, and what the refusal must say, for both packages.
+"""Arguments that must be refused, and what the refusal must say, for all three packages.
 
-Lists become float64 or int64 arrays or tensors. A row of `BAD` changes some of `GOOD` and names the
-arguments it concerns; every loss that takes all of them must answer with the message.
+Lists become float64 or int64 arrays, or tensors by `as_given`. A row of `BAD` changes some of
+`GOOD` and names the arguments it concerns; every loss that takes all of them must answer with the
+message.
 """
 
 import inspect
 from math import inf, nan
 from typing import Any, NamedTuple
+
+import torch
+
+from pld_edu import reference
 
 GOOD: dict[str, Any] = {
     "student_logits": [[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]],
@@ -288,6 +293,12 @@ BAD_LIKELIHOODS = [
 ]
 
 
+def functions(package: Any) -> list[str]:
+    """The losses and derivatives that the package has."""
+    names = (*LOSSES, "pld_gradient", "pld_hessian")
+    return [name for name in names if hasattr(package, name)]
+
+
 def takes(package: Any, function: str) -> list[str]:
     """Which of student_logits, teacher_logits and labels the function has."""
     return [
@@ -295,11 +306,22 @@ def takes(package: Any, function: str) -> list[str]:
     ]
 
 
-def refused_calls(package: Any, extra: tuple[str, ...] = ()) -> list[tuple[str, str, dict, str]]:
+def as_given(package: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as the package takes them; a name of weights stays as it is."""
+    converted = dict(arguments)
+    for name in (*GOOD, "weights"):
+        value = converted.get(name)
+        if package is not reference and value is not None and not isinstance(value, str):
+            value = torch.tensor(value)
+            converted[name] = value.double() if value.is_floating_point() else value
+    return converted
+
+
+def refused_calls(package: Any) -> list[tuple[str, str, dict, str]]:
     """(id, function, arguments, message) for each bad input and each loss that must refuse it."""
     calls = []
     for bad in BAD:
-        for function in (*LOSSES, *extra):
+        for function in functions(package):
             takes = inspect.signature(getattr(package, function)).parameters
             if not set(bad.changes) <= set(takes):
                 continue
