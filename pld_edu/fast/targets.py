@@ -11,15 +11,7 @@ from torch import Tensor
 
 from .. import losses
 from ..losses.plackett_luce import choice_losses
-from ..losses.pld import given_weights
-from ..losses.validation import (
-    as_labels,
-    as_logits,
-    check_finite,
-    check_reduction,
-    check_temperature,
-    reduce_rows,
-)
+from ..losses.validation import as_labels, as_logits, check_finite, check_reduction, reduce_rows
 from .pld import LossAndGradient, Ranked, WithGradient, along_rankings, are_plain, cuda_kernel
 
 SHORT = 2**16  # classes that a 16-bit index can tell apart
@@ -81,24 +73,21 @@ class TeacherTargets:
         ValueError
             As `losses.pld_loss`, or for teacher logits that are not finite.
         """
-        check_temperature(temperature)
         check_finite("teacher_logits", as_logits("teacher_logits", teacher_logits).detach())
         y, _ = as_labels(labels, teacher_logits, ignore_index=None)
-        shape, classes = teacher_logits.shape, teacher_logits.shape[-1]
-        t, y = teacher_logits.detach().reshape(-1, classes), y.reshape(-1)
+        t, classes = teacher_logits.detach(), teacher_logits.shape[-1]
         ranking = t.new_empty(t.shape, dtype=torch.int16 if classes <= SHORT else torch.int32)
         alpha = t.new_empty(t.shape, dtype=torch.float32)
-        if not isinstance(weights, str):
-            alpha.copy_(given_weights(weights, teacher_logits).view(t.shape))
-        step = max(1, BLOCK // classes)
-        for block in (slice(start, start + step) for start in range(0, len(t), step)):
+        blocks: list[Any] = [...]
+        if t.ndim > 1 and t.numel() > BLOCK and isinstance(weights, str):
+            step = max(1, BLOCK // t[0].numel())
+            blocks = [slice(start, start + step) for start in range(0, len(t), step)]
+        for block in blocks:
             order = losses.teacher_ranking(t[block], y[block])
             ranking[block] = order
-            if isinstance(weights, str):
-                alpha[block] = losses.rank_weights(
-                    t[block], order, temperature=temperature, weights=weights
-                )
-        return cls(ranking.view(shape), alpha.view(shape))
+            options: dict[str, Any] = {"temperature": temperature, "weights": weights}
+            alpha[block] = losses.rank_weights(t[block], order, **options)
+        return cls(ranking, alpha)
 
     def __len__(self) -> int:
         return len(self.ranking)

@@ -233,7 +233,7 @@ def _weights_by_rank(
     t: Tensor, ranking: Tensor, temperature: float, weights: str | Tensor
 ) -> Tensor:
     if not isinstance(weights, str):
-        return given_weights(weights, t)
+        return _given_weights(weights, t)
     classes = t.shape[-1]
     if weights in ("teacher", "label"):
         below = t - t.amax(dim=-1, keepdim=True)
@@ -253,7 +253,7 @@ def _weights_by_rank(
     raise ValueError(f"weights must be one of {WEIGHTS} or a tensor in rank order, got {weights!r}")
 
 
-def given_weights(weights: Tensor, t: Tensor) -> Tensor:
+def _given_weights(weights: Tensor, t: Tensor) -> Tensor:
     alpha = as_logits("weights", weights).detach()
     if alpha.shape != t.shape:
         raise ValueError(

@@ -25,6 +25,12 @@ needs_triton = pytest.mark.skipif(
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
 
+
+def interpreter(test):
+    """A test of what the interpreter found, which takes seconds to find it."""
+    return pytest.mark.slow(needs_triton(test))
+
+
 # The grid of `cases.rows`, thinned, for the interpreter is slow.
 GRID = [(10, scale, who) for scale in (1.0, 100.0, 1e4) for who in cases.STUDENTS]
 GRID += [(2, 10.0, "agrees"), (2, 1e3, "reversed"), (100, 1.0, "differs"), (100, 1e4, "reversed")]
@@ -127,19 +133,19 @@ def check_against_60_digits(answer, s, t, y, temperature, *_):
         assert exact.gradient_error(slope, true_slope) < FLOAT32.gradient
 
 
-@needs_triton
+@interpreter
 @pytest.mark.parametrize("name", CALLS)
 def test_interpreted_against_60_digits(name, interpreted):
     check_against_60_digits(interpreted[0][name], *CALLS[name])
 
 
-@needs_triton
+@interpreter
 @pytest.mark.parametrize("name", CACHED)
 def test_cached_targets_against_60_digits(name, interpreted):
     check_against_60_digits(interpreted[1][name], *CALLS[name])
 
 
-@needs_triton
+@interpreter
 @pytest.mark.parametrize("reduction", IGNORED)
 def test_ignored_rows_count_for_nothing_whatever_they_hold(reduction, interpreted):
     loss, gradient = interpreted[0][reduction]
@@ -151,7 +157,7 @@ def test_ignored_rows_count_for_nothing_whatever_they_hold(reduction, interprete
     assert (gradient[1] == 0).all()
 
 
-@needs_triton
+@interpreter
 def test_nothing_bad_is_silent(interpreted):
     for name in ("nan student", "nan teacher"):
         loss, gradient = interpreted[0][name]

@@ -100,13 +100,16 @@ def test_given_weights_are_kept_in_rank_order():
     torch.testing.assert_close(value_and_gradient(s, cached)[0], expected, rtol=1e-6, atol=0)
 
 
-def test_targets_are_computed_in_blocks(monkeypatch):
-    _, t, y = batch()
+@pytest.mark.parametrize("lead", [(6,), (3, 2)])
+def test_targets_are_computed_in_blocks(lead, monkeypatch):
+    _, t, y = batch(lead)
     whole = fast.TeacherTargets.compute(t, y)
     monkeypatch.setattr(targets, "BLOCK", 20)
     parts = fast.TeacherTargets.compute(t, y)
     assert torch.equal(whole.ranking, parts.ranking)
     assert torch.equal(whole.weights, parts.weights)
+    with pytest.raises(ValueError, match="one entry per row"):
+        fast.TeacherTargets.compute(t, torch.cat([y, y]))
 
 
 @pytest.mark.parametrize("mmap", [True, False])
