@@ -53,28 +53,25 @@ def normalise(images: Tensor) -> Tensor:
     return ((images / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def draw_views(
-    seed: int, epoch: int, step: int, samples: int, device: torch.device | str = "cpu"
-) -> Views:
+def draw_views(seed: int, epoch: int, step: int, samples: int) -> Views:
     """Random views for one batch: offsets uniform on 0..8, each image flipped with chance 1/2.
 
     Parameters
     ----------
     seed, epoch, step : int
-        Not negative. The same three give the same views, on every device.
+        Not negative. The same three give the same views.
     samples : int
         N, the size of the batch.
-    device : torch.device or str
-        Where the views are wanted.
 
     Returns
     -------
     Views
+        On the CPU.
     """
     generator = np.random.default_rng([seed, epoch, step])
     offsets = torch.from_numpy(generator.integers(OFFSETS, size=(samples, 2)))
     flips = torch.from_numpy(generator.integers(2, size=samples)).bool()
-    return Views(offsets.to(device), flips.to(device))
+    return Views(offsets, flips)
 
 
 def crop_and_flip(images: Tensor, views: Views) -> Tensor:

@@ -1,17 +1,15 @@
-"""A training step captured as a CUDA graph and replayed: no time is lost in launching kernels.
+"""A training step captured as a CUDA graph, which launches all of its kernels at once.
 
-A small network's kernels are over before Python can launch the next one; a graph launches them all
-at once.
+A small network's kernels are over before Python can launch the next one.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-WARMUP_CALLS = 3  # before the capture: libraries choose their kernels, memory is laid out
+EAGER_CALLS = 3  # before the capture: libraries choose their kernels, memory is laid out
 
 
 def can_capture(device: torch.device) -> bool:
@@ -19,62 +17,48 @@ def can_capture(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def capture(step: Callable[..., Tensor], *batch: Tensor) -> Callable[..., Tensor]:
-    """A function that does as `step` does, by replaying its CUDA graph on new batches.
+class GraphedStep:
+    """Does as `step` does on each batch: by calling it at first, later by replaying its graph.
+
+    The first calls are ordinary ones, and a capture computes nothing, so there is no state to put
+    back. If the step cannot be captured, it is called for ever: a warning says so.
 
     Parameters
     ----------
     step : callable
-        Never waits for the device. Is called here; put back what it changes, see `restore_state`.
-    batch : Tensor
-        An example: later batches have its shapes.
-
-    Warns
-    -----
-    UserWarning
-        The step cannot be captured; it is returned as it is, and works, only slower.
+        Of tensors on a GPU, of the same shapes each time, to a tensor; never waits for the GPU.
     """
-    device = batch[0].device
-    fixed = [values.clone() for values in batch]  # a graph reads the same memory each time
-    stream, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(WARMUP_CALLS):
-            step(*fixed)
-    torch.cuda.current_stream(device).wait_stream(stream)
-    try:
-        with torch.cuda.graph(graph):
-            result = step(*fixed)
-    except RuntimeError as error:
-        torch.cuda.synchronize(device)
-        warnings.warn(f"no CUDA graph, so steps are slower: {error}", stacklevel=2)
-        return step
 
-    def replay(*batch: Tensor) -> Tensor:
-        for there, here in zip(fixed, batch, strict=True):
+    def __init__(self, step: Callable[..., Tensor]) -> None:
+        self.step, self.calls = step, 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *batch: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls <= EAGER_CALLS:
+            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):  # as a capture is, on a stream of its own
+                result = self.step(*batch)
+            current.wait_stream(stream)
+            return result
+        if self.calls == EAGER_CALLS + 1:
+            self.capture(*batch)
+        if self.graph is None:
+            return self.step(*batch)
+        for there, here in zip(self.batch, batch, strict=True):
             there.copy_(here)
-        graph.replay()
-        return result
+        self.graph.replay()
+        return self.result
 
-    return replay
-
-
-@contextmanager
-def restore_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Put weights, batch statistics and the optimizer's state back in place as they were.
-
-    State that did not exist becomes zero: momentum, averages and step counts start from there.
-    """
-
-    def tensors() -> dict[object, Tensor]:
-        state = optimizer.state.items()
-        found = {(p, key): value for p, values in state for key, value in values.items()}
-        return network.state_dict() | {k: v for k, v in found.items() if isinstance(v, Tensor)}
-
-    before = {key: value.clone() for key, value in tensors().items()}
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for key, value in tensors().items():
-                value.copy_(before.get(key, torch.zeros_like(value)))
+    def capture(self, *batch: Tensor) -> None:
+        """Note the kernels of a step; they read the same memory at each replay."""
+        self.batch, graph = [values.clone() for values in batch], torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self.result = self.step(*self.batch)
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            warnings.warn(f"no CUDA graph, so steps are slower: {error}", stacklevel=2)
+        else:
+            self.graph = graph

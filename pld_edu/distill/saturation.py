@@ -4,11 +4,10 @@ PLD's first weight is the teacher's probability of the label. A teacher trained 
 all its weight there, and what is left of PLD is cross-entropy.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import cross_entropy, pld_loss
+from ..losses import pld_gradient
 
 
 def saturation(
@@ -33,18 +32,13 @@ def saturation(
     Raises
     ------
     ValueError
-        As in `pld_edu.losses.pld_loss`.
+        As in `pld_edu.losses.pld_gradient`.
     """
-    s, t = student_logits.detach().double(), teacher_logits.detach().double()
-
-    def pld(s: Tensor) -> Tensor:
-        return pld_loss(s, t, labels, temperature=temperature, reduction="sum")
-
-    def ce(s: Tensor) -> Tensor:
-        return cross_entropy(s, labels, reduction="sum")
-
-    weight = (t / temperature).softmax(dim=-1).gather(-1, labels.unsqueeze(-1))
-    cosine = F.cosine_similarity(torch.func.grad(pld)(s), torch.func.grad(ce)(s), dim=-1)
+    s, t, tau = student_logits.detach().double(), teacher_logits.detach().double(), temperature
+    pld = pld_gradient(s, t, labels, temperature=tau, reduction="sum")
+    ce = s.softmax(dim=-1) - F.one_hot(labels, s.shape[-1])  # dCE/ds = softmax(s) - e_y
+    cosine = F.cosine_similarity(pld, ce, dim=-1)
+    weight = (t / tau).softmax(dim=-1).gather(-1, labels.unsqueeze(-1))  # softmax(t / tau)_y
     return {
         "mean_label_weight": weight.mean().item(),
         "share_above_99": (weight > 0.99).double().mean().item(),

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .._files import write_atomically
 from .augment import Views, crop_and_flip, draw_views, normalise
-from .cuda_graph import can_capture, capture, restore_state
+from .cuda_graph import GraphedStep, can_capture
 from .experiment import Recipe, SGDRecipe
 from .networks import Stack
 from .objectives import Loss, set_progress
@@ -81,7 +81,7 @@ class Trainer:
         self.recipe, self.seed, self.teacher, self.precision = recipe, seed, teacher, precision
         self.steps = len(self.labels) // recipe.batch_size  # in an epoch
         self.optimizer = make_optimizer(self.networks, recipe, self.device)
-        self.replay: Callable[..., Tensor] | None = None
+        self.on_batch = GraphedStep(self.update) if can_capture(self.device) else self.update
         for loss in self.losses:
             if isinstance(loss, nn.Module):
                 loss.to(self.device)
@@ -172,20 +172,12 @@ class Trainer:
         return rows, Views(*parts)
 
     def step(self, rows: Tensor, views: Views | None) -> Tensor:
-        """One step on the samples of these rows; the losses, by name.
-
-        On a GPU the first call captures the step as a CUDA graph, and the others replay it.
-        """
+        """One step on the samples of these rows; the losses, by name."""
         inputs, labels = self.inputs[rows], self.labels[rows]
         if views is not None:
             inputs = crop_and_flip(inputs, views)
         known = self.teacher[rows] if isinstance(self.teacher, Tensor) else inputs.new_empty(0)
-        if not can_capture(self.device):
-            return self.update(inputs, labels, known)
-        if self.replay is None:
-            with restore_state(self.networks, self.optimizer):
-                self.replay = capture(self.update, inputs, labels, known)
-        return self.replay(inputs, labels, known)
+        return self.on_batch(inputs, labels, known)
 
     def update(self, inputs: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
         """One optimizer step on one batch (x, y).

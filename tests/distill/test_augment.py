@@ -127,5 +127,5 @@ def test_views_of_another_number_of_images():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_sees_the_same_views():
     batch, views = normalise(images()), draw_views(0, 1, 2, 60)
-    on_gpu = crop_and_flip(normalise(images().cuda()), draw_views(0, 1, 2, 60, "cuda"))
+    on_gpu = crop_and_flip(normalise(images().cuda()), Views(*(part.cuda() for part in views)))
     torch.testing.assert_close(on_gpu.cpu(), crop_and_flip(batch, views), rtol=1e-6, atol=1e-6)

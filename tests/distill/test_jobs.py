@@ -47,13 +47,6 @@ def test_the_others_wait_for_the_first_to_claim_and_then_compare(tmp_path, monke
         jobs.claim(folder, {"seeds": 3})
 
 
-def test_waiting_ends_when_nobody_writes_any_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "POLL", 0.01)
-    monkeypatch.setattr(jobs, "PATIENCE", 0.1)
-    with pytest.raises(TimeoutError, match=r"no other process wrote .*rows\.json, nor anything"):
-        jobs.wait_for(tmp_path / "rows.json")
-
-
 @pytest.mark.slow
 def test_two_processes_give_the_rows_of_one(tmp_path, monkeypatch):
     """Through `torchrun`, to the bit; each has the students of one seed."""
