@@ -27,22 +27,10 @@ class Views(NamedTuple):
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Shift and scale each channel by the training set's mean and std.
+    """Images uint8 [N, H, W, 3] as float32 [N, 3, H, W] in channels-last memory format.
 
-    Parameters
-    ----------
-    images : uint8 Tensor [N, H, W, 3]
-        On any device.
-
-    Returns
-    -------
-    float32 Tensor [N, 3, H, W]
-        In channels-last memory format.
-
-    Raises
-    ------
-    ValueError
-        Images of another type or shape.
+    Each channel is shifted and scaled by the training set's mean and std. Images of another type or
+    shape are a ValueError.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(
@@ -54,19 +42,9 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def draw_views(seed: int, epoch: int, step: int, samples: int) -> Views:
-    """Random views for one batch: offsets uniform on 0..8, each image flipped with chance 1/2.
+    """Random views of a batch, on the CPU: offsets uniform on 0..8, flipped with chance 1/2.
 
-    Parameters
-    ----------
-    seed, epoch, step : int
-        Not negative. The same three give the same views.
-    samples : int
-        N, the size of the batch.
-
-    Returns
-    -------
-    Views
-        On the CPU.
+    The same seed, epoch and step, not negative, give the same views.
     """
     generator = np.random.default_rng([seed, epoch, step])
     offsets = torch.from_numpy(generator.integers(OFFSETS, size=(samples, 2)))
@@ -77,22 +55,8 @@ def draw_views(seed: int, epoch: int, step: int, samples: int) -> Views:
 def crop_and_flip(images: Tensor, views: Views) -> Tensor:
     """Pad with 4 zeros on each side, cut HxW at the offset, and mirror left to right where asked.
 
-    Parameters
-    ----------
-    images : Tensor [N, C, H, W]
-        Normalised, so that zero is the mean colour.
-    views : Views
-        Of N images, on the same device.
-
-    Returns
-    -------
-    Tensor [N, C, H, W]
-        In channels-last memory format; the arguments are left as they were.
-
-    Raises
-    ------
-    ValueError
-        Views of another number of images.
+    From and to [N, C, H, W], the result in channels-last memory format. The images are normalised,
+    so that zero is the mean colour; views of another number of images are a ValueError.
     """
     samples, _, height, width = images.shape
     if len(views.offsets) != samples or len(views.flips) != samples:

@@ -33,16 +33,11 @@ class Experiment:
         Keys of `pld_edu.data.DATASETS` and `pld_edu.distill.networks.NETWORKS`.
     train, held_out, test : int
         Samples in each split.
-    teacher_recipe, student_recipe : Recipe
-        The students' is the same for every method.
-    methods : tuple of str
-        Some of `METHODS`.
-    temperatures : tuple of float
-        Every method but cross-entropy is trained at each.
+    methods, temperatures : tuple of str, of float
+        Some of `METHODS`; each but cross-entropy is trained at every temperature, by one recipe.
     seeds : int
         How many, from 0. A seed fixes initial weights, batches, crops and flips, for all methods
         alike. One seed gives no interval, and so no verdict.
-    teacher_seed : int
     precision : {None, "float32", "bfloat16"}
         Of the networks' arithmetic while they train and are evaluated; weights, batch statistics
         and losses are kept in float32 or better, and None is float32. On a CPU networks with
@@ -101,11 +96,7 @@ class Experiment:
 
     @property
     def images(self) -> bool:
-        """Whether the data set is one of images.
-
-        Then batches are cropped and flipped, the students of a seed are trained side by side, and
-        the teacher is kept for other students. Otherwise all students are one stacked network.
-        """
+        """Whether the inputs are images: cropped and flipped, with a teacher kept for others."""
         return self.dataset == "cifar100"
 
     @property

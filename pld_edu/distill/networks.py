@@ -18,25 +18,10 @@ CLASSES = 100
 
 
 def build(name: str, seed: int) -> nn.Module:
-    """A network with the initial weights of this seed.
+    """A network of `NETWORKS` with the initial weights of this seed; other names: ValueError.
 
-    Parameters
-    ----------
-    name : str
-        A key of `NETWORKS`.
-    seed : int
-        The same seed gives the same weights; PyTorch's global generator is left as it was.
-
-    Returns
-    -------
-    nn.Module
-        For MNIST-1D from inputs [N, 40] to logits [N, 10]; for CIFAR-100 from normalised images
-        [N, 3, 32, 32] to logits [N, 100].
-
-    Raises
-    ------
-    ValueError
-        An unknown name.
+    For MNIST-1D it takes inputs [N, 40] to logits [N, 10]; for CIFAR-100 normalised images
+    [N, 3, 32, 32] to logits [N, 100]. PyTorch's global generator is left as it was.
     """
     if name not in NETWORKS:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
@@ -56,21 +41,11 @@ def count_parameters(network: nn.Module) -> int:
 
 
 class Stack(nn.Module):
-    """S networks of one architecture, run and trained side by side as one.
+    """S networks of one architecture, at least one, run and trained side by side as one.
 
-    Parameters, and buffers such as batch statistics, get a leading dimension [S, ...]. No network
-    sees another's weights, so the sum of their losses gives each the gradient that it would have
-    alone.
-
-    Parameters
-    ----------
-    networks : sequence of S nn.Module
-        As from `build` with one name; their weights are copied.
-
-    Raises
-    ------
-    ValueError
-        No network.
+    Their weights are copied; parameters, and buffers such as batch statistics, get a leading
+    dimension [S, ...]. No network sees another's weights, so the sum of their losses gives each the
+    gradient that it would have alone.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:

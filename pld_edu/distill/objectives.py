@@ -34,11 +34,8 @@ class CrossEntropy(nn.Module):
 class DKDWithWarmup(nn.Module):
     """CE + warmup_factor * DKD: `losses.DKDLoss` with the warm-up of its authors' recipe.
 
-    Attributes
-    ----------
-    warmup_factor : Tensor
-        Scalar, from 0 to 1, set by `set_progress` before each step; a tensor, so that a captured
-        CUDA graph sees it change. Without `set_progress` it is 1.
+    `set_progress` sets the factor, from 0 to 1, before each step; at first it is 1. It is a tensor,
+    so that a captured CUDA graph sees it change.
     """
 
     warmup_factor: Tensor
@@ -56,19 +53,13 @@ class DKDWithWarmup(nn.Module):
 
 
 class StackedLoss(nn.Module):
-    """The losses of a stacked network: each one's value for each of its students.
-
-    Parameters
-    ----------
-    student_losses : sequence of M losses
-        The stack has R students for each, in this order; student r of a loss sees batch r.
-    """
+    """M losses for a `Stack` of M * R students: R for each, of which student r sees batch r."""
 
     def __init__(self, student_losses: Sequence[Loss]) -> None:
         super().__init__()
         # DIST is one value for a whole batch, so no loss may see two students at a time.
         self.each = [torch.vmap(loss) for loss in student_losses]
-        # Kept as a list of modules as well, so that `set_progress` and `to` reach them.
+        # Modules among them are known as such, so that `set_progress` and `to` reach them.
         self.parts = nn.ModuleList(loss for loss in student_losses if isinstance(loss, nn.Module))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:

@@ -28,11 +28,6 @@ def saturation(
         `mean_label_weight`: mean of softmax(t / temperature)_y; `share_above_99`: share of samples
         where it exceeds 0.99; `cosine_to_ce`: mean over the samples of the cosine between PLD's
         and cross-entropy's gradients in the student's logits.
-
-    Raises
-    ------
-    ValueError
-        As in `pld_edu.losses.pld_gradient`.
     """
     s, t, tau = student_logits.detach().double(), teacher_logits.detach().double(), temperature
     pld = pld_gradient(s, t, labels, temperature=tau, reduction="sum")

@@ -57,8 +57,7 @@ class Trainer:
         Of the order of the samples, and of crops and flips. With several, each step has R batches
         [R, N, ...], which a `Stack` takes.
     teacher : nn.Module or Tensor [samples, C], optional
-        Gives the losses their teacher logits; a tensor has those of all samples, for inputs that
-        stay as they are. None if the losses want none.
+        Gives the losses their teacher logits; a tensor has those of all samples as they are.
     precision : {None, "float32", "bfloat16"}
         Of the networks' arithmetic; None is float32.
     """
@@ -89,31 +88,16 @@ class Trainer:
     def fit(
         self,
         checkpoint: Path,
-        *,
         after_epoch: Callable[[str], dict[str, float]] | None = None,
         label: str = "",
         progress: bool = True,
     ) -> tuple[History, float]:
-        """Train to the last epoch, with a checkpoint after each.
+        """Train to the last epoch; return the history, and all seconds spent.
 
-        Parameters
-        ----------
-        checkpoint : Path
-            If it exists, training goes on from it; a finished one is only loaded.
-        after_epoch : callable, optional
-            Measures the network of this name after an epoch, in evaluation mode.
-        label : str
-            Stands before the progress bar.
-        progress : bool
-            Whether to show the bar, on stderr.
-
-        Returns
-        -------
-        history : list of dict
-            For each epoch, by name: the epoch (from 1), the mean of the `train_loss`, and what
-            `after_epoch` gave.
-        seconds : float
-            Time spent, earlier sittings included.
+        Each epoch ends with a checkpoint: if it exists, training goes on from it; a finished one is
+        only loaded. The history has for each epoch, by name, the epoch (from 1), the mean of the
+        `train_loss`, and what `after_epoch` measured, which is given a name and finds the networks
+        in evaluation mode. A progress bar with this label is shown on stderr.
 
         Raises
         ------
@@ -154,7 +138,12 @@ class Trainer:
             if self.device.type == "cpu" and not values[place].isfinite().all():
                 break
             step_done()
-        check_finite(values[: place + 1], self.names, epoch)
+        if len(bad := (~values[: place + 1].isfinite()).nonzero()):
+            step, learner = bad[0].tolist()
+            raise FloatingPointError(
+                f"the loss of {self.names[learner]} became {values[step, learner].item()} "
+                f"in epoch {epoch + 1}, step {step + 1}; a lower learning rate may help"
+            )
         self.networks.eval()
         return values.mean(dim=0).tolist()
 
@@ -283,16 +272,6 @@ def predict(network: nn.Module, inputs: Tensor, precision: str | None = None) ->
 def to_float(inputs: Tensor) -> Tensor:
     """Images uint8 as `normalise` gives them; other inputs as they are."""
     return normalise(inputs) if inputs.dtype == torch.uint8 else inputs
-
-
-def check_finite(values: Tensor, names: Sequence[str], epoch: int) -> None:
-    """Refuse losses [steps, L] of an epoch of which one is NaN or infinite; name the first."""
-    if not bool(values.isfinite().all()):
-        step, place = (~values.isfinite()).nonzero()[0].tolist()
-        raise FloatingPointError(
-            f"the loss of {names[place]} became {values[step, place].item()} "
-            f"in epoch {epoch + 1}, step {step + 1}; a lower learning rate may help"
-        )
 
 
 def to_device(split: Any, device: torch.device | str) -> Samples:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pld_edu import data, losses
 from pld_edu.distill import run as distill
 from pld_edu.distill.networks import build
-from pld_edu.distill.run import load_splits, make_learners, train_students, train_teacher
+from pld_edu.distill.run import Distillation
 from pld_edu.distill.train import Trainer, batches, predict
 from pld_edu.results.methods import Setting
 from tests.support.small_images import SMALL_IMAGES, slice_of_cifar100
@@ -211,14 +211,15 @@ def test_another_experiment_does_not_overwrite_a_run(name, runs):
 
 
 def test_each_student_of_a_stack_is_trained_as_if_it_were_alone(tmp_path):
-    train, *_ = load_splits(SMALL)
+    distillation = Distillation(SMALL, tmp_path, progress=False)
+    train = distillation.train
     generator = torch.Generator().manual_seed(0)
     teacher_logits = 3 * torch.randn(len(train.labels), 10, generator=generator)
     owners = {
         str(number): (s, k)
         for number, (s, k) in enumerate(itertools.product(SMALL.settings, range(SMALL.seeds)))
     }
-    learners = make_learners(SMALL, owners, torch.device("cpu"))
+    learners = distillation.make_learners(owners)
     seeds = range(SMALL.seeds)
     trainer = Trainer(learners, train, SMALL.student_recipe, seeds, teacher_logits)
     trainer.fit(tmp_path / "checkpoint", progress=False)
@@ -262,7 +263,7 @@ def test_a_loss_that_is_not_finite_is_named_with_setting_and_seed(tmp_path, monk
     monkeypatch.setattr(losses, "PLDLoss", lambda temperature: Broken())
     message = r"the loss of pld-t1 with seed 0 became nan in epoch 1, step 1; a lower learning"
     with pytest.raises(FloatingPointError, match=message):
-        train_students(SMALL, [0, 1], build("cnn", 0), load_splits(SMALL), tmp_path, progress=False)
+        Distillation(SMALL, tmp_path, progress=False).train_students([0, 1], build("cnn", 0))
 
 
 @both
@@ -315,11 +316,12 @@ def test_a_teacher_trained_otherwise_is_not_taken(runs):
 
 
 def test_a_teacher_trained_already_is_read(tmp_path):
-    train, held_out, _ = load_splits(SMALL)
-    first, history = train_teacher(SMALL, train, held_out, tmp_path, progress=False)
-    again, its_history = train_teacher(SMALL, train, held_out, tmp_path, progress=False)
+    distillation = Distillation(SMALL, tmp_path, progress=False)
+    first, history = distillation.train_teacher()
+    again, its_history = distillation.train_teacher()
     assert its_history == history
-    assert torch.equal(predict(again, train.inputs), predict(first, train.inputs))
+    inputs = distillation.train.inputs
+    assert torch.equal(predict(again, inputs), predict(first, inputs))
     assert [path.name for path in tmp_path.iterdir()] == ["teacher.pt"]
 
 

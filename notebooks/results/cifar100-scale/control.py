@@ -15,12 +15,10 @@ from torch import nn
 
 from pld_edu._files import write_json
 from pld_edu.distill.experiment import PRESETS
-from pld_edu.distill.networks import build
 from pld_edu.distill.objectives import Loss, make_loss
-from pld_edu.distill.run import load_splits, stored_logits, to_channels_last, train_teacher
-from pld_edu.distill.train import Learner, Samples, Trainer
+from pld_edu.distill.run import Distillation, accuracy
+from pld_edu.distill.train import Learner, Trainer
 from pld_edu.results.methods import Setting
-from pld_edu.results.metrics import top_k_accuracy
 from pld_edu.results.records import provenance, write_logits
 
 RECORDED = Path(__file__).parents[1] / "cifar100"
@@ -40,12 +38,11 @@ def multiply(loss: Loss, factor: float) -> Loss:
 
 
 def row(
-    setting: Setting, factor: float, network: nn.Module, test: Samples, held_out: Samples
+    setting: Setting, factor: float, network: nn.Module, distillation: Distillation
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The result row of a student, and its rounded test logits."""
-    (logits,) = stored_logits(network, test, EXPERIMENT.precision)
-    (unseen,) = stored_logits(network, held_out, EXPERIMENT.precision)
-    labels = test.labels.numpy()
+    (logits,) = distillation.stored_logits(network, distillation.test)
+    (unseen,) = distillation.stored_logits(network, distillation.held_out)
     found = {
         "dataset": EXPERIMENT.dataset,
         "teacher": EXPERIMENT.teacher,
@@ -56,9 +53,9 @@ def row(
         "loss_factor": factor,
         "epochs": EXPERIMENT.student_recipe.epochs,
         "train_images": EXPERIMENT.train,
-        "top1": top_k_accuracy(logits, labels, 1),
-        "top5": top_k_accuracy(logits, labels, 5),
-        "held_out_top1": top_k_accuracy(unseen, held_out.labels.numpy(), 1),
+        "top1": accuracy(logits, distillation.test),
+        "top5": accuracy(logits, distillation.test, 5),
+        "held_out_top1": accuracy(unseen, distillation.held_out),
         "device": "cpu",
     }
     return found | provenance(), logits
@@ -69,17 +66,16 @@ def main() -> None:
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    train, held_out, test = load_splits(EXPERIMENT)
-    teacher, _ = train_teacher(EXPERIMENT, train, held_out, RECORDED / EXPERIMENT.teacher)
-    cpu = torch.device("cpu")
-    students = {s: to_channels_last(build(EXPERIMENT.student, SEED), cpu) for s in FACTORS}
+    distillation = Distillation(EXPERIMENT, RECORDED / "control")
+    teacher, _ = distillation.train_teacher()
+    students = {s: distillation.build(EXPERIMENT.student, SEED) for s in FACTORS}
     learners = {s.name: Learner(students[s], multiply(make_loss(s), FACTORS[s])) for s in FACTORS}
     recipe, precision = EXPERIMENT.student_recipe, EXPERIMENT.precision
-    trainer = Trainer(learners, train, recipe, SEED, teacher, precision)
+    trainer = Trainer(learners, distillation.train, recipe, SEED, teacher, precision)
     trainer.fit(out / "students.checkpoint", label="control")
     rows = []
     for setting, factor in FACTORS.items():
-        found, logits = row(setting, factor, students[setting], test, held_out)
+        found, logits = row(setting, factor, students[setting], distillation)
         rows.append(found)
         write_logits(out, setting.name, logits, SEED)
     write_json(out / "rows.json", rows)
