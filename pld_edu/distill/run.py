@@ -78,7 +78,7 @@ def run(
         device = torch.device("cpu")
         torch.set_num_threads(1)
     try:
-        _train_and_record(experiment, folder, device, progress and jobs.is_first())
+        train_and_record(experiment, folder, device, progress and jobs.is_first())
     finally:
         torch.set_num_threads(threads)
     return load(folder)
@@ -118,9 +118,10 @@ def load(folder: Path | str) -> Run:
     return Run(folder, rows, teacher)
 
 
-def _train_and_record(
+def train_and_record(
     experiment: Experiment, folder: Path, device: torch.device, progress: bool
 ) -> None:
+    """Do this process's share of what is not done yet; the first process records all of it."""
     # All students of MNIST-1D are one stacked network, and one job.
     seeds = range(experiment.seeds)
     all_jobs = [[seed] for seed in seeds] if experiment.images else [list(seeds)]
