@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,11 +32,11 @@ PACKAGES = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}
 class Result:
     """What a loss did on one case.
 
-    `state` is "ok", "raises", "hangs", "crashes" or "skipped", and `message` says more.
-    `returned` is the package that the value's type comes from, such as "torch".
+    `state` is "ok", "raises", "hangs", "crashes" or "skipped", and `message` says more; `returned`
+    is the package that the value's type comes from, such as "torch".
     """
 
-    id: str
+    case: Case
     state: str = "ok"
     message: str = ""
     loss: Floats | None = None
@@ -48,14 +47,18 @@ class Result:
     returned: str = ""
 
 
-class Adapter(ABC):
-    """One framework's way to call a loss, each call within `timeout` seconds.
+class _OutOfTime(BaseException):
+    """Not an Exception, so that a loss that catches those does not swallow it."""
 
-    A function `gradient` replaces automatic differentiation. `temperature` says whether the loss
-    takes one.
+
+class Adapter:
+    """Calls a NumPy loss on float64 arrays, each call within `timeout` seconds.
+
+    Its subclasses call those of other frameworks. A function `gradient` replaces automatic
+    differentiation, which NumPy does not have. `temperature` says whether the loss takes one.
     """
 
-    framework = ""
+    framework = "numpy"
     patience = 1.0  # How many times longer than others a call may take.
 
     def __init__(self, fn: Function, gradient: Function | None, timeout: float) -> None:
@@ -64,21 +67,17 @@ class Adapter(ABC):
 
     def call(self, case: Case) -> Result:
         """Call the loss on one case and keep whatever happens."""
-        started = time.perf_counter()
+        started, seconds = time.perf_counter(), self.timeout * self.patience
         try:
-            with (
-                warnings.catch_warnings(),
-                np.errstate(all="ignore"),
-                time_limit(self.timeout * self.patience),
-            ):
+            with warnings.catch_warnings(), np.errstate(all="ignore"), time_limit(seconds):
                 warnings.simplefilter("ignore")  # The report is one screen; odd inputs make many.
                 return self._call(case)
         except _OutOfTime:
             seconds = time.perf_counter() - started
-            return Result(case.id, "hangs", f"no answer after {seconds:.1f} s")
+            return Result(case, "hangs", f"no answer after {seconds:.1f} s")
         except Exception as error:
             text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            return Result(case.id, "raises", text[:300])
+            return Result(case, "raises", text[:300])
 
     def _call(self, case: Case) -> Result:
         options = {"temperature": case.temperature} if self.temperature else {}
@@ -93,7 +92,7 @@ class Adapter(ABC):
             with suppress(Exception):  # The call above had none, or has reported it.
                 _, teacher_slope, _ = self.differentiate(self.inputs(case), options, 1)
         return Result(
-            case.id,
+            case,
             loss=self.to_numpy(raw),
             gradient=None if slope is None else self.to_numpy(slope),
             gradient_error=error,
@@ -102,29 +101,17 @@ class Adapter(ABC):
             returned=type(raw).__module__.split(".")[0],
         )
 
-    @abstractmethod
     def inputs(self, case: Case) -> Inputs:
         """Student logits, teacher logits and labels as arrays of the framework."""
+        return case.student_logits.copy(), case.teacher_logits.copy(), case.labels.copy()
 
-    @abstractmethod
     def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
         """The value, its gradient in one of the inputs, and an error if that cannot be had."""
+        return self.fn(*inputs, **options), None, None
 
     def to_numpy(self, x: Any) -> Floats:
         """A float64 array of the same numbers."""
         return np.asarray(x).astype(np.float64)
-
-
-class NumpyAdapter(Adapter):
-    """float64 arrays; the gradient comes from a second function, or not at all."""
-
-    framework = "numpy"
-
-    def inputs(self, case: Case) -> Inputs:
-        return case.student_logits.copy(), case.teacher_logits.copy(), case.labels.copy()
-
-    def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
-        return (None if argument else self.fn(*inputs, **options)), None, None
 
 
 class TorchAdapter(Adapter):
@@ -203,9 +190,7 @@ class JaxAdapter(Adapter):
             return self.fn(*inputs, **options), None, message
 
 
-ADAPTERS: dict[str, type[Adapter]] = {
-    kind.framework: kind for kind in (NumpyAdapter, TorchAdapter, JaxAdapter)
-}
+ADAPTERS = {kind.framework: kind for kind in (Adapter, TorchAdapter, JaxAdapter)}
 
 
 def choose_adapter(
@@ -251,25 +236,20 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     An alarm interrupts Python code only, not what hangs inside a C extension.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not hasattr(signal, "setitimer"):
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
-    before = signal.signal(signal.SIGALRM, _ring)
+
+    def ring(*_: Any) -> NoReturn:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
-
-
-class _OutOfTime(BaseException):
-    """Not an Exception, so that a loss that catches those does not swallow it."""
-
-
-def _ring(*_: Any) -> NoReturn:
-    raise _OutOfTime
 
 
 def _try(adapter: Adapter) -> Result:

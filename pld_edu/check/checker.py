@@ -1,25 +1,22 @@
 """From a loss, or from the numbers it printed, to a report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .adapters import ADAPTERS, Adapter, Result, choose_adapter
-from .cases import Case, cases, nan_case, random_cases
-from .compare import CheckedCase, Task, compare
-from .diagnose import diagnose, failures_to_answer
+from .cases import Case, Floats, cases, nan_case, random_cases
+from .compare import CheckedCase, compare
+from .diagnose import diagnose
 from .report import Report
 from .running import Child, run
+from .variants import LossVariant
 
 WEIGHTS = ("teacher", "uniform")
 REDUCTIONS = ("mean", "sum", "none")
-FRAMEWORK_NAMES = {
-    "torch": "PyTorch",
-    "jax": "JAX",
-    "numpy": "NumPy",
-    None: "no call came back",
-}
+Outputs = tuple[Floats, Floats | None]
+SOURCES = {"torch": "PyTorch", "jax": "JAX", "numpy": "NumPy", None: "no call came back"}
 
 
 def check_loss(
@@ -68,11 +65,13 @@ def check_loss(
         An unknown framework, weights or reduction; a timeout that is not positive.
     """
     check_choices(framework, weights, reduction, timeout)
-    for name, function in (("fn", fn), ("gradient", gradient)):
-        if not callable(function) and not (name == "gradient" and function is None):
+    for name, function in (("fn", fn), ("gradient", fn if gradient is None else gradient)):
+        if not callable(function):
             raise TypeError(f"{name} must be callable, got {type(function).__name__}")
     loss = choose_adapter(fn, gradient, framework, timeout)
-    return run_and_report(loss, Task(weights, reduction), expected_failures or {})
+    return run_and_report(
+        loss, LossVariant(weights=weights, over_batch=reduction), expected_failures or {}
+    )
 
 
 def check_choices(framework: str | None, weights: str, reduction: str, timeout: float) -> None:
@@ -89,37 +88,37 @@ def check_choices(framework: str | None, weights: str, reduction: str, timeout: 
 
 
 def run_and_report(
-    loss: Adapter | Child, task: Task, expected_failures: Mapping[str, str]
+    loss: Adapter | Child, right: LossVariant, expected_failures: Mapping[str, str]
 ) -> Report:
     """Run a loss on all cases and report on what came."""
     pool = all_cases()
-    results = run(loss, pool)
-    source, notes = FRAMEWORK_NAMES[loss.framework], []
+    results, notes = run(loss, pool), []
     if not loss.temperature:
         left_out = sum("temperature" in c.flags for c in pool)
         notes.append(
             f"no argument called temperature: {left_out} cases that need one were left out; under "
             "another name, wrap it: lambda s, t, y, temperature=1.0: loss(s, t, y, tau=temperature)"
         )
-    values = any(r.loss is not None for r in results.values())
-    if values and not any(r.gradient is not None for r in results.values()):
+    values = any(r.loss is not None for r in results)
+    if values and not any(r.gradient is not None for r in results):
         notes.append("gradients were not judged; a NumPy loss may bring its own: gradient=")
-    return report_on(pool, results, task, source, notes, expected_failures)
+    return _report(results, right, SOURCES[loss.framework], notes, expected_failures)
 
 
-def report_numbers(results: Mapping[str, Result], task: Task) -> Report:
-    """Report on numbers that a program in any language computed from the published cases."""
-    pool, notes = cases(), []
-    missing = [c.id for c in pool if c.id not in results]
-    if len(missing) == len(pool):
-        raise ValueError(f"the file holds no case of the vectors; ids are like {pool[0].id!r}")
-    if missing:
-        notes.append(f"no numbers for {len(missing)} cases: {', '.join(missing)}")
-    unknown = sorted(set(results) - {c.id for c in all_cases()})
+def report_outputs(outputs: Mapping[str, Outputs], right: LossVariant) -> Report:
+    """Report on values and gradients by case id, from a program in any language."""
+    known = {c.id: c for c in (*cases(), nan_case())}
+    results = [Result(known[i], loss=x, gradient=g) for i, (x, g) in outputs.items() if i in known]
+    if not results:
+        raise ValueError(f"the file holds no case of the vectors; ids are like {cases()[0].id!r}")
+    notes = ["numbers from a file cannot be tried on random cases"]
+    missing = [c.id for c in cases() if c.id not in outputs]
+    unknown = sorted(set(outputs) - set(known))
     if unknown:
-        notes.append(f"no such case: {', '.join(unknown)}")
-    notes.append("numbers from a file cannot be tried on random cases")
-    return report_on(all_cases(), results, task, "numbers from a file", notes, {})
+        notes.insert(0, f"no such case: {', '.join(unknown)}")
+    if missing:
+        notes.insert(0, f"no numbers for {len(missing)} cases: {', '.join(missing)}")
+    return _report(results, right, "numbers from a file", notes, {})
 
 
 def all_cases() -> list[Case]:
@@ -127,45 +126,41 @@ def all_cases() -> list[Case]:
     return [*cases(), *random_cases(np.random.default_rng()), nan_case()]
 
 
-def report_on(
-    pool: Sequence[Case],
-    results: Mapping[str, Result],
-    task: Task,
+def _report(
+    results: Sequence[Result],
+    right: LossVariant,
     source: str,
     notes: Sequence[str],
     expected_failures: Mapping[str, str],
 ) -> Report:
-    """Compare results, wherever they come from, and say what explains them."""
-    checked = compare(pool, results, task, expected_failures)
-    answered = any(c.result.state in ("ok", "hangs", "crashes") for c in checked)
-    causes = diagnose(checked) if answered else failures_to_answer(checked)
+    checked = compare(results, right, expected_failures)
+    causes = diagnose(checked)
+    answered = any(r.state in ("ok", "hangs", "crashes") for r in results)
     wrong = any(c.bad for c in checked) or any(c.kind == "mistake" for c in causes)
-    if any(c.task.summed_over_classes for c in checked):
+    if any(c.right.weights == "ones" for c in checked):
         notes = [*notes, "the choices are added up, weights 1 each; PLD's scale has 1/C"]
-    gradients = any(r.gradient is not None for r in results.values())
-    what = "values and gradients" if gradients else "values"
-    name = "PLD" if task.weights == "teacher" else "ListMLE (uniform weights)"
+    gradients = any(r.gradient is not None for r in results)
     random = sum("random" in c.flags for c in checked)
-    published = len(results) - random - ("nan-in-student" in results)
+    published = sum(not {"random", "nan"}.intersection(c.flags) for c in checked)
+    name = "PLD" if right.weights == "teacher" else "ListMLE (uniform weights)"
+    what = "values and gradients" if gradients else "values"
     count = f"{published} published" + (f" and {random} random cases" if random else " cases")
     return Report(
         passed=answered and not wrong,
         causes=tuple(causes),
         cases=tuple(checked),
         notes=(*notes, *_unmet_expectations(checked, expected_failures)),
-        judged_as=f'{name}, reduction "{task.reduction}", {what}, {source}, {count}',
+        judged_as=f'{name}, reduction "{right.over_batch}", {what}, {source}, {count}',
         callable=answered,
     )
 
 
 def _unmet_expectations(
     checked: Sequence[CheckedCase], expected_failures: Mapping[str, str]
-) -> list[str]:
-    notes = []
+) -> Iterator[str]:
     for key, reason in expected_failures.items():
         named = [c for c in checked if key in (c.id, *c.flags)]
         if not named:
-            notes.append(f"expected failure {key!r} names no case and no flag that was run")
+            yield f"expected failure {key!r} names no case and no flag that was run"
         elif all(c.outcome in ("right", "skipped") for c in named):
-            notes.append(f"unexpected pass: {key!r} was expected to fail ({reason})")
-    return notes
+            yield f"unexpected pass: {key!r} was expected to fail ({reason})"

@@ -1,4 +1,4 @@
-"""What is asked of the loss, and whether the numbers that came for each case are right."""
+"""Whether the numbers that came for each case are right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,62 +16,17 @@ from .variants import LossVariant, gradient, loss
 BAD = ("wrong", "raises", "hangs", "crashes")
 
 
-@dataclass(frozen=True)
-class Task:
-    """What the loss should compute.
-
-    `weights` is "teacher" for PLD or "uniform" for a ListMLE, whose weights may be 1/C or 1
-    (`summed_over_classes`); `reduction` is "mean", "sum" or "none".
-    """
-
-    weights: str = "teacher"
-    reduction: str = "mean"
-    summed_over_classes: bool = False
-
-    @property
-    def variant(self) -> LossVariant:
-        """The right loss."""
-        weights = "ones" if self.summed_over_classes else self.weights
-        return LossVariant(weights=weights, over_batch=self.reduction)
-
-    def loss(self, case: Case) -> Floats:
-        """Right value: [], or [N] without reduction."""
-        answer = self._answer(case)
-        value = answer.loss_per_row if self.reduction == "none" else answer.loss
-        return np.asarray(value * self._scale(case))
-
-    def gradient(self, case: Case) -> Floats:
-        """Right gradient [N, C]; without reduction each row's own."""
-        rows = len(case.labels) if self.reduction == "none" else 1
-        return self._answer(case).gradient * self._scale(case) * rows
-
-    def tolerance(self, case: Case) -> tuple[float, float]:
-        """Relative and absolute error that float32 arithmetic may make."""
-        allowed = case.tolerance["float32"]
-        return allowed["relative"], allowed["absolute"] * self._scale(case)
-
-    def _answer(self, case: Case) -> Answer:
-        return case.uniform if self.weights == "uniform" else case
-
-    def _scale(self, case: Case) -> int:
-        """Weights of 1 make the numbers C times as large as 1/C, a sum N times as large."""
-        rows, classes = case.student_logits.shape
-        return (classes if self.summed_over_classes else 1) * (
-            rows if self.reduction == "sum" else 1
-        )
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class CheckedCase:
-    """A case, what was asked, what came, and the reason if a failure was expected."""
+    """A case, the right loss, what came, and the reason if a failure was expected.
+
+    `right` has weights "teacher" (PLD), "uniform" or "ones" (a ListMLE with weights 1/C or 1).
+    """
 
     case: Case
-    task: Task
+    right: LossVariant
     result: Result
     failure_expected: str | None = None
-
-    def __repr__(self) -> str:
-        return f"CheckedCase({self.id!r}, {self.outcome!r})"
 
     @property
     def id(self) -> str:
@@ -83,28 +38,26 @@ class CheckedCase:
 
     @cached_property
     def expected(self) -> Floats:
-        """Right value, [] or [N]."""
-        return self.task.loss(self.case)
+        """Right value: [], or [N] without reduction."""
+        per_row = self.right.over_batch == "none"
+        answer = self._answer.loss_per_row if per_row else self._answer.loss
+        return np.asarray(answer * self._scale)
 
     @cached_property
     def expected_gradient(self) -> Floats:
-        """Right gradient [N, C]."""
-        return self.task.gradient(self.case)
+        """Right gradient [N, C]; without reduction each row's own."""
+        rows = len(self.case.labels) if self.right.over_batch == "none" else 1
+        return self._answer.gradient * self._scale * rows
 
     @property
     def got(self) -> Any:
-        """The value, one number where one is asked for whatever axes of length 1 it has; or None.
-
-        Whatever came if it has another number of entries than it should.
-        """
-        value = self.result.loss
-        return (
-            value.reshape(self.expected.shape) if value is not None and self.shape_right else value
-        )
+        """The value, if there is one; in the right shape if it has as many numbers as it should."""
+        value: Any = self.result.loss
+        return value.reshape(self.expected.shape) if self.shape_right else value
 
     @property
     def got_gradient(self) -> Floats | None:
-        """The gradient that came, if any."""
+        """The gradient, if there is one."""
         return self.result.gradient
 
     @property
@@ -129,9 +82,20 @@ class CheckedCase:
         "right", "wrong", "raises", "hangs", "crashes", "skipped", "convention" (right by another
         rule for ties), "weak" (wrong beyond student logits of 100) or "expected failure: reason".
         """
-        outcome = self._outcome()
-        expected = self.failure_expected and outcome in BAD
-        return f"expected failure: {self.failure_expected}" if expected else outcome
+        state, slope = self.result.state, self.got_gradient
+        right = self.loss_right and not self.result.gradient_error
+        right = right and (slope is None or self._agree(slope, self.expected_gradient))
+        if state == "skipped":
+            return state
+        if not self.finite if "nan" in self.flags else right:
+            return "right"
+        if "extreme" in self.flags and state in ("ok", "raises"):
+            return "weak"
+        if "ties" in self.flags and self.reproduced_by(self.right):
+            return "convention"
+        if self.failure_expected:
+            return f"expected failure: {self.failure_expected}"
+        return "wrong" if state == "ok" else state
 
     @property
     def bad(self) -> bool:
@@ -144,11 +108,12 @@ class CheckedCase:
         """Whether the variant, with some order of tied classes, gives these numbers."""
         if not self.finite or (gradients and self.result.gradient_error):
             return False
-        slope = self.got_gradient if gradients else None
+        pairs: list[tuple[Any, Any]] = [(self.got, loss)]
+        if gradients and self.got_gradient is not None:
+            pairs.append((self.got_gradient, gradient))
         return any(
-            self._reproduced(self.got, loss(variant, self.case, keys).real, slack)
-            and (
-                slope is None or self._reproduced(slope, gradient(variant, self.case, keys), slack)
+            all(
+                self._reproduced(got, of(variant, self.case, keys).real, slack) for got, of in pairs
             )
             for keys in tie_orders(self.case)
         )
@@ -160,39 +125,29 @@ class CheckedCase:
         return {
             "id": self.id,
             "flags": self.flags,
-            **{name: _as_list(getattr(self, name)) for name in numbers},
+            **{name: np.asarray(getattr(self, name)).tolist() for name in numbers},
             "loss_right": self.loss_right,
             "outcome": self.outcome,
             "message": self.result.message,
-            "inputs": {name: _as_list(getattr(self.case, name)) for name in inputs},
+            "inputs": {name: np.asarray(getattr(self.case, name)).tolist() for name in inputs},
         }
 
-    def _outcome(self) -> str:
-        state = self.result.state
-        if state == "skipped":
-            return "skipped"
-        if "nan" in self.flags:
-            return "wrong" if self.finite else "right"
-        if state == "ok" and self.loss_right and self._gradient_right():
-            return "right"
-        if "extreme" in self.flags and state in ("ok", "raises"):
-            return "weak"
-        if state != "ok":
-            return state
-        if "ties" in self.flags and self.reproduced_by(self.task.variant):
-            return "convention"
-        return "wrong"
+    @property
+    def _answer(self) -> Answer:
+        return self.case if self.right.weights == "teacher" else self.case.uniform
 
-    def _gradient_right(self) -> bool:
-        """True too where there is no gradient to check."""
-        if self.result.gradient_error is not None:
-            return False
-        return self.got_gradient is None or self._agree(self.got_gradient, self.expected_gradient)
+    @property
+    def _scale(self) -> int:
+        """Weights of 1 make the numbers C times as large as 1/C, a sum N times as large."""
+        rows, classes = self.case.student_logits.shape
+        of_weights = classes if self.right.weights == "ones" else 1
+        return of_weights * (rows if self.right.over_batch == "sum" else 1)
 
     def _agree(self, got: Floats, wanted: Floats, slack: float = 1.0, size: float = 1.0) -> bool:
-        """Whether numbers of a size are equal up to `slack` times the tolerance of this case."""
-        relative, absolute = self.task.tolerance(self.case)
-        return same(got, wanted, slack * relative, slack * size * absolute)
+        """Whether numbers are equal up to `slack` times float32's tolerance for their size."""
+        allowed = self.case.tolerance["float32"]
+        absolute = allowed["absolute"] * self._scale * size
+        return same(got, wanted, slack * allowed["relative"], slack * absolute)
 
     def _reproduced(self, got: Floats, wanted: Floats, slack: float) -> bool:
         """`_agree`, for numbers that may be larger than the right ones, and so their rounding."""
@@ -201,23 +156,20 @@ class CheckedCase:
 
 
 def compare(
-    cases: Sequence[Case],
-    results: Mapping[str, Result],
-    task: Task,
-    expected_failures: Mapping[str, str],
+    results: Sequence[Result], right: LossVariant, expected_failures: Mapping[str, str]
 ) -> list[CheckedCase]:
-    """Every case that has a result, with what it should be."""
+    """Every result beside what it should be; right for a ListMLE are weights 1/C or 1."""
     checked = []
-    for case in cases:
-        if case.id in results:
-            keys = [key for key in (case.id, *case.flags) if key in expected_failures]
-            reason = expected_failures[keys[0]] if keys else None
-            checked.append(CheckedCase(case, task, results[case.id], reason))
-    if task.weights == "uniform" and not task.summed_over_classes:
-        summed = compare(cases, results, replace(task, summed_over_classes=True), expected_failures)
-        if _right_plain_cases(summed) >= _right_plain_cases(checked):
-            return summed
-    return checked
+    for result in results:
+        case = result.case
+        reasons = [expected_failures[k] for k in (case.id, *case.flags) if k in expected_failures]
+        checked.append(CheckedCase(case, right, result, reasons[0] if reasons else None))
+    if right.weights != "uniform":
+        return checked
+    summed = compare(results, replace(right, weights="ones"), expected_failures)
+    return max(
+        (summed, checked), key=lambda cs: sum(c.loss_right for c in cs if "plain" in c.flags)
+    )
 
 
 def tie_orders(case: Case) -> list[Floats | None]:
@@ -226,11 +178,3 @@ def tie_orders(case: Case) -> list[Floats | None]:
         return [None]
     orders = permutations(range(case.teacher_logits.shape[-1]))
     return [case.teacher_logits - 1e-6 * np.array(order) for order in orders]
-
-
-def _right_plain_cases(checked: Sequence[CheckedCase]) -> int:
-    return sum(c.loss_right for c in checked if "plain" in c.flags)
-
-
-def _as_list(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value

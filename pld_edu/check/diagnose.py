@@ -1,22 +1,20 @@
 """From checked cases to causes: which known mistakes would have printed exactly these numbers?
 
-The plain cases decide on the variant of the loss: it must reproduce every one of them. `numerics`
-then compares the rest with that variant: large and spread logits, gradients, side effects.
+The plain cases decide on the variant of the loss: it must reproduce every one of them. The rest is
+then compared with that variant: large and spread logits, gradients, side effects.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
-from typing import NamedTuple
 
 import numpy as np
 
-from . import numerics
 from .cases import Floats
 from .compare import CheckedCase
-from .engine import common_factor, find_mistake
-from .mistakes import MISTAKES
+from .engine import Relation, common_factor, describe_relation, find_mistake, is_finite
+from .mistakes import BY_NAME, MISTAKES
 from .report import Cause
 from .variants import LossVariant, loss
 
@@ -24,88 +22,77 @@ ENOUGH = 4  # Cases a variant must reproduce before it counts as an explanation.
 SMALL = 16  # Logits in a case up to which gradients of candidates are compared too.
 PLAIN_EPS = 1e-9  # An eps from here on shows in plain cases.
 SLACK, HALF_PRECISION_SLACK = 3.0, 1000.0
-LOG_BASES = {1 / math.log(2): "2", 1 / math.log(10): "10"}
+LOG_BASES = {2: 1 / math.log(2), 10: 1 / math.log(10)}
+LARGEST = 1e30
 
-
-class Explanation(NamedTuple):
-    """A variant, and the mistakes in it: a name, and a sentence or None for the usual one."""
-
-    variant: LossVariant
-    mistakes: tuple[tuple[str, str | None], ...] = ()
+Candidate = tuple[LossVariant, tuple[str, ...]]  # with the names of its mistakes
 
 
 def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
     """Every cause that can be told from these numbers, mistakes first."""
-    causes = failures_to_answer(checked)
     bad = [c for c in checked if c.bad]
-    misshapen = [c for c in bad if c.result.state == "ok" and not c.shape_right]
-    if misshapen:
-        first = misshapen[0]
-        asked = f'reduction="{first.task.reduction}" asks for {first.expected.shape}'
-        sentence = f"The result has shape {first.got.shape}; {asked}."
-        causes.append(Cause.of("wrong-shape", misshapen, sentence))
     plain = [c for c in checked if c.finite and "plain" in c.flags and not c.failure_expected]
-    half = numerics.low_precision_dtype(checked)
+    causes = _failures(checked)
+    half = _low_precision_dtype(checked)
     slack = HALF_PRECISION_SLACK if half else SLACK
-    explanation = explain(plain, slack)
+    found = explain(plain, slack)
     if half and bad:
         sentence = f"Every result is a {half} number: {half} arithmetic inside."
         causes.append(Cause.of("low-precision", [c for c in bad if c.finite], sentence))
-    if explanation is not None:
-        variant, mistakes = explanation
+    if found is not None:
+        variant, names = found
         explained = [c for c in bad if c.reproduced_by(variant, slack=slack, gradients=False)]
-        causes += [Cause.of(name, explained, sentence) for name, sentence in mistakes]
+        causes += [Cause.of(name, explained, _sentence(name, variant)) for name in names]
         if not half:
-            numerical, variant = numerics.numerical_causes(checked, variant)
-            smooth = [c for c in checked if not (numerical and c.case.numerical)]
-            causes += numerical + numerics.gradient_causes(smooth, variant)
+            numerical, variant = _numerical_causes(checked, variant)
+            smooth = [c for c in bad if not (numerical and c.case.numerical)]
+            causes += numerical + _gradient_causes(smooth, variant)
     elif any(c.bad for c in plain):
         causes.append(_unknown([c for c in bad if c.finite]))
-    causes += numerics.other_mistakes(checked)
+    causes += _other_mistakes(checked)
     if bad and not any(cause.kind == "mistake" for cause in causes):
         causes.append(_unknown(bad))
     passes = not any(cause.kind == "mistake" for cause in causes)
-    return _merge(causes + numerics.remarks(checked, extreme=passes))
+    merged: dict[str, Cause] = {}  # The first sentence stays, the counts add up.
+    for cause in causes + _remarks(checked, passes):
+        first = merged.get(cause.name, replace(cause, explains=0))
+        merged[cause.name] = replace(first, explains=first.explains + cause.explains)
+    return list(merged.values())
 
 
-def failures_to_answer(checked: Sequence[CheckedCase]) -> list[Cause]:
-    """Exceptions, hangs and crashes."""
-    causes = []
-    for state in ("crashes", "hangs", "raises"):
-        failing = [c for c in checked if c.outcome == state]
-        if failing:
-            first = min(failing, key=lambda c: c.case.size)
-            causes.append(Cause.of(state, failing, f"{first.id}: {first.result.message}."))
-    return causes
-
-
-def explain(plain: Sequence[CheckedCase], slack: float) -> Explanation | None:
+def explain(plain: Sequence[CheckedCase], slack: float) -> Candidate | None:
     """The right loss, one mistake, a factor, a blend, or a pair; None if nothing fits."""
     if len(plain) < ENOUGH:
         return None
-    plain = sorted(plain, key=_distinguishes, reverse=True)
+
+    def distinguishes(c: CheckedCase) -> tuple[bool, bool, bool]:
+        rows, classes = c.case.student_logits.shape
+        return c.case.temperature != 1.0, rows > 1, 3 <= classes <= 12
+
+    # Cases that tell most mistakes apart come first: they end a comparison early.
+    plain = sorted(plain, key=distinguishes, reverse=True)
     small = [c for c in plain if c.case.size <= SMALL]
-    right = plain[0].task.variant
-    singles = [
-        (variant, mistake.name)
+    right = plain[0].right
+    singles: list[Candidate] = [
+        (variant, (mistake.name,))
         for mistake in MISTAKES
         for variant in (replace(right, **changes) for changes in mistake.variants)
         if variant != right
     ]
 
-    def fits(candidate: Explanation) -> bool:
-        return all(c.reproduced_by(candidate.variant, slack=slack, gradients=False) for c in plain)
+    def fits(candidate: Candidate) -> bool:
+        return all(c.reproduced_by(candidate[0], slack=slack, gradients=False) for c in plain)
 
-    def fits_gradients(candidate: Explanation) -> bool:
-        return all(c.reproduced_by(candidate.variant, slack=slack) for c in small)
+    def fits_gradients(candidate: Candidate) -> bool:
+        return all(c.reproduced_by(candidate[0], slack=slack) for c in small)
 
     for candidates in (
-        [Explanation(right)],
-        (_explanation(variant, name) for variant, name in singles),
+        [(right, ())],
+        singles,
         _scaled(plain, right),
         _blends(plain, right),
         _pairs(right),
-        (scaled for variant, name in singles for scaled in _scaled(plain, variant, name)),
+        (scaled for variant, names in singles for scaled in _scaled(plain, variant, names)),
     ):
         found = find_mistake(candidates, fits, fits_gradients)
         if found is not None:
@@ -113,21 +100,7 @@ def explain(plain: Sequence[CheckedCase], slack: float) -> Explanation | None:
     return None
 
 
-def _explanation(variant: LossVariant, *names: str) -> Explanation:
-    def sentence(name: str) -> str | None:
-        if name == "eps-in-log":
-            return numerics.eps_sentence(variant)
-        if name == "temperature-fixed":
-            tau = variant.weight_temperature
-            return f"The weights have temperature {tau:g}, whatever was asked for."
-        if name == "truncated":
-            return f"Only the first {variant.top} ranks count; the rest is dropped."
-        return None
-
-    return Explanation(variant, tuple((name, sentence(name)) for name in names))
-
-
-def _pairs(right: LossVariant) -> Iterator[Explanation]:
+def _pairs(right: LossVariant) -> Iterator[Candidate]:
     """Two mistakes at once that do not touch the same step."""
     for first, second in combinations(MISTAKES, 2):
         for one, other in product(first.variants, second.variants):
@@ -135,57 +108,36 @@ def _pairs(right: LossVariant) -> Iterator[Explanation]:
             if not one.keys() & other.keys() and other.get("eps", 1.0) >= PLAIN_EPS:
                 variant = replace(right, **one, **other)
                 if variant != right and variant.possible:
-                    yield _explanation(variant, first.name, second.name)
+                    yield variant, (first.name, second.name)
 
 
 def _scaled(
-    plain: Sequence[CheckedCase], variant: LossVariant, *names: str
-) -> Iterator[Explanation]:
-    """The variant times a factor, if two cases with large losses agree on one."""
+    plain: Sequence[CheckedCase], variant: LossVariant, names: tuple[str, ...] = ()
+) -> Iterator[Candidate]:
+    """``a L``: the variant times a factor, if two cases with large losses agree on one."""
     big = [c for c in plain if "ties" not in c.flags and np.abs(c.expected).max() > 0.1][:2]
     if len(big) == 2:
-        factor = common_factor(_join(c.got for c in big), _values(variant, big), rtol=1e-3)
-        if factor is not None:
-            scaled = replace(variant, factor=factor, extra_factor=factor)
-            known = _explanation(variant, *names).mistakes
-            yield Explanation(scaled, (*known, _name_factor(factor)))
+        a = common_factor(_join(c.got for c in big), _values(variant, big), rtol=1e-3)
+        if a is not None:
+            logarithm = any(math.isclose(a, known, rel_tol=1e-4) for known in LOG_BASES.values())
+            minus = math.isclose(a, -1.0, rel_tol=1e-4)
+            name = "sign-flipped" if minus else "log-base" if logarithm else "constant-factor"
+            yield replace(variant, factor=a, extra_factor=a), (*names, name)
 
 
-def _name_factor(factor: float) -> tuple[str, str | None]:
-    if math.isclose(factor, -1.0, rel_tol=1e-4):
-        return "sign-flipped", None
-    for value, base in LOG_BASES.items():
-        if math.isclose(factor, value, rel_tol=1e-4):
-            return "log-base", f"{factor:.4f} = 1/ln {base} times: logarithms to base {base}."
-    return "constant-factor", f"{factor:.6g} times what it should be, in every case."
-
-
-def _blends(plain: Sequence[CheckedCase], right: LossVariant) -> Iterator[Explanation]:
+def _blends(plain: Sequence[CheckedCase], right: LossVariant) -> Iterator[Candidate]:
     """``a L + b M``: the right loss plus a term that people add, a and b by least squares."""
     plain = [c for c in plain if "ties" not in c.flags]
-    for name, words, extra in (
-        ("extra-cross-entropy", "cross-entropy", "ce in rows"),
-        ("extra-kd", "KD's term", "kl after"),
-    ):
-        columns = [
-            _values(replace(right, factor=a, extra=extra, extra_factor=1.0 - a), plain)
-            for a in (1.0, 0.0)
-        ]
-        got = _join(c.got for c in plain)
+    got = _join(c.got for c in plain)
+    for name, extra in (("extra-cross-entropy", "ce in rows"), ("extra-kd", "kl after")):
+        alone = [replace(right, factor=a, extra=extra, extra_factor=1.0 - a) for a in (1.0, 0.0)]
+        columns = [_values(variant, plain) for variant in alone]
         (a, b), *_ = np.linalg.lstsq(np.stack(columns, axis=1), got)
         if abs(b) > 1e-3:
-            sentence = f"{_times(a, 'the right loss')} plus {_times(b, words)}."
-            blend = replace(right, factor=a, extra=extra, extra_factor=b)
-            yield Explanation(blend, ((name, sentence[0].upper() + sentence[1:]),))
-
-
-def _times(factor: float, words: str) -> str:
-    text = f"{factor:.4g}"
-    return words if text == "1" else f"{text} times {words}"
+            yield replace(right, factor=a, extra=extra, extra_factor=b), (name,)
 
 
 def _values(variant: LossVariant, checked: Sequence[CheckedCase]) -> Floats:
-    """What the variant gives in these cases, one after the other."""
     return _join(loss(variant, c.case).real for c in checked)
 
 
@@ -193,20 +145,180 @@ def _join(values: Iterable[Floats]) -> Floats:
     return np.concatenate([np.ravel(v) for v in values])
 
 
-def _distinguishes(c: CheckedCase) -> tuple[bool, bool, bool]:
-    """Cases that tell most mistakes apart come first: they end a comparison early."""
-    rows, classes = c.case.student_logits.shape
-    return c.case.temperature != 1.0, rows > 1, 3 <= classes <= 12
+def _sentence(name: str, variant: LossVariant) -> str | None:
+    """What to say of this mistake in this variant; None for the usual sentence."""
+    factor = variant.factor
+    match name:
+        case "constant-factor":
+            return f"{factor:.6g} times what it should be, in every case."
+        case "log-base":
+            base = min(LOG_BASES, key=lambda base: abs(LOG_BASES[base] - factor))
+            return f"{factor:.4f} = 1/ln {base} times: logarithms to base {base}."
+        case "temperature-fixed":
+            tau = variant.weight_temperature
+            return f"The weights have temperature {tau:g}, whatever was asked for."
+        case "truncated":
+            return f"Only the first {variant.top} ranks count; the rest is dropped."
+        case "eps-in-log":
+            place = {
+                "raw sum": "added to the sum of exponentials",
+                "probability": "added to the probability",
+                "clamp": "as a lower bound of the probability",
+            }.get(variant.log, "added to the sum of exponentials (after the largest is taken out)")
+            return f"{variant.eps:.2g} {place} inside the logarithm drowns unlikely choices."
+        case "extra-cross-entropy" | "extra-kd" if (factor, variant.extra_factor) != (1.0, 1.0):
+            term = "KD's term" if name == "extra-kd" else "cross-entropy"
+            terms = ((factor, "the right loss"), (variant.extra_factor, term))
+            parts = [f"{a:.4g} times {what}".removeprefix("1 times ") for a, what in terms]
+            text = " plus ".join(parts)
+            return f"{text[0].upper()}{text[1:]}."
+    return None
 
 
-def _merge(causes: Sequence[Cause]) -> list[Cause]:
-    """One entry per name; the first sentence stays, the counts add up."""
-    out: dict[str, Cause] = {}
-    for cause in causes:
-        if cause.name in out:
-            cause = replace(out[cause.name], explains=out[cause.name].explains + cause.explains)
-        out[cause.name] = cause
-    return list(out.values())
+def _failures(checked: Sequence[CheckedCase]) -> list[Cause]:
+    """Exceptions, hangs, crashes, and results of another shape."""
+    causes = []
+    for state in ("crashes", "hangs", "raises"):
+        failing = [c for c in checked if c.outcome == state]
+        if failing:
+            first = min(failing, key=lambda c: c.case.size)
+            causes.append(Cause.of(state, failing, f"{first.id}: {first.result.message}."))
+    misshapen = [c for c in checked if c.outcome == "wrong" and not c.shape_right]
+    if misshapen:
+        first = misshapen[0]
+        asked = f'reduction="{first.right.over_batch}" asks for {first.expected.shape}'
+        sentence = f"The result has shape {first.got.shape}; {asked}."
+        causes.append(Cause.of("wrong-shape", misshapen, sentence))
+    return causes
+
+
+def _low_precision_dtype(checked: Sequence[CheckedCase]) -> str | None:
+    """Name "float16" or "bfloat16" if every value or every gradient is a number of that format.
+
+    A loss that converts to half precision hands its gradient back through that conversion, so
+    all of its digits beyond the 8th or 11th bit are 0. No float32 loss does that by accident.
+    """
+    done = [c for c in checked if c.finite and "plain" in c.flags and c.case.size > 4]
+    if len(done) < 4:
+        return None
+    slopes = [c.got_gradient for c in done if c.got_gradient is not None]
+    for numbers in (_join(c.got for c in done), _join([np.zeros(1), *slopes])):
+        with np.errstate(over="ignore"):
+            float16 = numbers.astype(np.float16)
+        bfloat16 = (numbers.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+        if np.count_nonzero(np.abs(numbers) > 1e-3) > 3:
+            for name, rounded in (("float16", float16), ("bfloat16", bfloat16)):
+                if np.array_equal(rounded, numbers):
+                    return name
+    return None
+
+
+def _numerical_causes(
+    checked: Sequence[CheckedCase], variant: LossVariant
+) -> tuple[list[Cause], LossVariant]:
+    """Why values of large and spread logits are off, given the variant that the plain ones obey.
+
+    The second result is that variant, with an eps in it if one is found.
+    """
+    failing = [c for c in checked if c.case.numerical and c.outcome == "wrong"]
+    failing = [c for c in failing if not c.reproduced_by(variant)]
+    if all(c.reproduced_by(variant, gradients=False) for c in failing):
+        return [], variant
+    causes = []
+    spread = [c for c in checked if "spread" in c.flags and c.finite]
+    eps = [replace(variant, **changes) for changes in BY_NAME["eps-in-log"].variants]
+    found = find_mistake(
+        eps if spread and variant.log == "exact" else (),
+        lambda eps: all(c.reproduced_by(eps, gradients=False) for c in spread),
+    )
+    explained = [c for c in failing if found and c.reproduced_by(found, gradients=False)]
+    if found and explained:
+        causes.append(Cause.of("eps-in-log", explained, _sentence("eps-in-log", found)))
+        failing = [c for c in failing if c not in explained]
+        variant = found
+    if failing:
+        values = _join(c.got for c in failing)
+        worst = max(failing, key=lambda c: c.case.scale)
+        name, what = "loses-precision", "Digits are lost"
+        if not np.isfinite(values).all() or np.abs(values).max() > LARGEST:
+            name, what = "overflow", "exp() overflows or underflows"
+        elif (values == 0.0).any():
+            name, what = "nan-to-zero", "A failure is turned into 0"
+        where = f"at student logits of {worst.case.scale:.0f} ({worst.id})"
+        causes.append(Cause.of(name, failing, f"{what} {where}: {_difference(worst)}."))
+    return causes, variant
+
+
+def _gradient_causes(bad: Sequence[CheckedCase], variant: LossVariant) -> list[Cause]:
+    """Values that obey the variant, with gradients that do not."""
+    off = [c for c in bad if c.reproduced_by(variant, slack=SLACK, gradients=False)]
+    off = [c for c in off if not c.reproduced_by(variant, slack=SLACK)]
+    slopes = [c.got_gradient for c in off if c.got_gradient is not None]
+    if slopes and not any(np.any(g) for g in slopes):
+        return [Cause.of("no-gradient", off)]
+    broken = [c for c in off if not c.result.gradient_error and not is_finite(c.got_gradient)]
+    wrong = [c for c in off if c not in broken]
+    named = (("gradient-wrong", wrong), ("gradient-not-finite", broken))
+    return [Cause.of(name, cs, _gradient_sentence(cs)) for name, cs in named if cs]
+
+
+def _gradient_sentence(off: Sequence[CheckedCase]) -> str:
+    """How the gradient of the smallest case is wrong."""
+    c = min(off, key=lambda c: c.case.size)
+    got, right = c.got_gradient, c.expected_gradient
+    if got is None:
+        return f"The value is right; the gradient cannot be had: {c.result.gradient_error}."
+    relation = describe_relation([got], [right], rtol=1e-3) or Relation("none", "")
+    match relation.kind:
+        case "shape":
+            wrong = f"has shape {got.shape} for logits {right.shape}"
+        case "not finite":
+            wrong = f"holds NaN or infinity ({c.id})"
+        case "sign" | "factor":
+            wrong = f"is {relation.number:.4g} times what it should be ({c.id})"
+        case _:
+            at = np.unravel_index(np.abs(got - right).argmax(), right.shape)
+            place = f"[{at[0]}, {at[1]}] of {c.id}"
+            wrong = f"is not: {got[at]:.6g} at {place}, where {right[at]:.6g} is right"
+    return f"The value is right, the gradient {wrong}."
+
+
+def _difference(c: CheckedCase) -> str:
+    if not c.loss_right:
+        return f"loss {np.ravel(c.got)[0]:.7g} where {np.ravel(c.expected)[0]:.7g} is right"
+    return _gradient_sentence([c]).rstrip(".")
+
+
+def _other_mistakes(checked: Sequence[CheckedCase]) -> list[Cause]:
+    """A NaN that came in and did not come out; arguments changed in place."""
+    causes = []
+    hidden = [c for c in checked if "nan" in c.flags and c.bad]
+    if hidden:
+        got = f"{np.ravel(hidden[0].got)[0]:.4g}, which hides the failure"
+        sentence = f"A NaN among the student's logits comes out as {got}."
+        causes.append(Cause.of("nan-to-zero", hidden, sentence))
+    touched = [c for c in checked if c.result.inputs_modified]
+    return causes + [Cause.of("inputs-modified", touched)] * bool(touched)
+
+
+def _remarks(checked: Sequence[CheckedCase], passes: bool) -> list[Cause]:
+    """What is no mistake: a teacher that learns, other ties, trouble beyond 100 if it passes."""
+    causes = []
+    leaking = [c for c in checked if (c.result.teacher_gradient or 0.0) > 1e-6]
+    if leaking:
+        sentence = (
+            "Gradients flow into the teacher's logits: harmless where the teacher runs under "
+            "no_grad, otherwise the loss trains the teacher."
+        )
+        causes.append(Cause.of("teacher-not-detached", leaking, sentence))
+    weak = [c for c in checked if c.outcome == "weak" and not c.failure_expected]
+    if weak and passes:
+        c = min(weak, key=lambda c: c.case.scale)
+        seen = f"{c.case.scale:.0f} ({c.id}): {c.result.message or _difference(c)}"
+        sentence = f"Right up to student logits of 100. First seen off at {seen}."
+        causes.append(Cause.of("extreme-scale", weak, sentence))
+    other = [c for c in checked if c.outcome == "convention"]
+    return causes + [Cause.of("other-ties", other)] * bool(other)
 
 
 def _unknown(bad: Sequence[CheckedCase]) -> Cause:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Candidate = TypeVar("Candidate")
 
-FEW_DIGITS = {"rtol": 1e-4, "atol": 1e-6}  # atol is relative to the largest number.
+FEW_DIGITS = 1e-4  # Relative error of numbers that are right to a few digits.
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,9 @@ def find_mistake(
 ) -> Candidate | None:
     """The first candidate that gives the numbers that came; None if there is none.
 
-    Parameters
-    ----------
-    candidates : iterable
-        The likeliest first, since different mistakes may give the same numbers.
-    fits : callable
-        ``fits(candidate)``: whether the candidate gives the numbers that count.
-    fits_fully : callable, optional
-        A stricter test, for instance of the gradients too: a candidate that passes both is
-        preferred to earlier ones that pass only the first.
+    The likeliest candidates should come first, since different mistakes may give the same numbers.
+    ``fits(candidate)`` says if a candidate gives the numbers that count, `fits_fully` if it gives
+    others too, such as gradients; one that does both is preferred to earlier ones that only fit.
     """
     fallback = None
     for candidate in candidates:
@@ -163,23 +157,22 @@ def common_factor(x: Array, y: Array, rtol: float) -> float | None:
 
 def _compare_numbers(x: Array, y: Array, rtol: float) -> Relation | None:
     if np.isfinite(y).all() and not np.isfinite(x).all():
-        return Relation(
-            "not finite",
+        sentence = (
             "nan or inf came out where the right number is finite: an exponential overflowed, "
-            "a logarithm got 0, or something was divided by 0.",
+            "a logarithm got 0, or something was divided by 0."
         )
+        return Relation("not finite", sentence)
     if not np.isfinite(x).all() or np.unique(y).size < 2:
         return None
-    factor = common_factor(x, y, rtol)
-    if factor is not None and np.isclose(factor, -1.0, rtol=max(rtol, 1e-5)):
+    factor, close = common_factor(x, y, rtol), max(rtol, 1e-5)
+    if factor is not None and np.isclose(factor, -1.0, rtol=close):
         return Relation("sign", "Every number has the wrong sign.", factor)
-    if factor is not None and not np.isclose(factor, 1.0, rtol=max(rtol, 1e-5)):
+    if factor is not None and not np.isclose(factor, 1.0, rtol=close):
         return Relation("factor", f"Every number is {factor:.4g} times the right one.", factor)
-    scale = np.abs(y).max()
-    if np.allclose(x, y, rtol=FEW_DIGITS["rtol"], atol=FEW_DIGITS["atol"] * scale):
+    scale, offset = np.abs(y).max(), float((x - y)[0])
+    if np.allclose(x, y, rtol=FEW_DIGITS, atol=FEW_DIGITS / 100 * scale):
         sentence = "Right to a few digits only: rounding, float32 perhaps, has taken the others."
         return Relation("digits", sentence)
-    offset = float((x - y)[0])
     if np.allclose(x - y, offset, rtol=rtol, atol=rtol / 100 * scale):
         return Relation("offset", f"Every number is off by the same {offset:+.4g}.", offset)
     return None

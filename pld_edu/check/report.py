@@ -7,33 +7,20 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
-import numpy as np
-
-from .compare import BAD, CheckedCase
+from .compare import CheckedCase
 from .mistakes import BY_NAME
 
-HARMLESS = {
-    "other-ties": "convention",
-    "extreme-scale": "weakness",
-    "teacher-not-detached": "remark",
-}
 WIDTH = 80
+KINDS = {"other-ties": "convention", "extreme-scale": "weakness", "teacher-not-detached": "remark"}
 
 
 @dataclass(frozen=True)
 class Cause:
     """One reason why numbers differ.
 
-    Attributes
-    ----------
-    name : str
-        Anchor in the book's chapter on failure modes.
-    sentence : str
-    explains : int
-        How many cases it explains (together with the other mistake of a pair).
-    fix : str
-    kind : {"mistake", "convention", "weakness", "remark"}
-        Only a mistake makes a report fail.
+    `name` is its anchor in the book's chapter on failure modes; `explains` says how many cases it
+    explains (together with the other mistake of a pair); `kind` is "mistake", "convention",
+    "weakness" or "remark", and only a mistake makes a report fail.
     """
 
     name: str
@@ -46,7 +33,7 @@ class Cause:
     def of(cls, name: str, explains: Sequence[CheckedCase], sentence: str | None = None) -> "Cause":
         """A cause with the fix, and if there is no other the sentence, of its name."""
         known = BY_NAME[name]
-        kind = HARMLESS.get(name, "mistake")
+        kind = KINDS.get(name, "mistake")
         return cls(name, sentence or known.sentence, len(explains), known.fix, kind)
 
 
@@ -85,18 +72,17 @@ class Report:
             "smallest": self.smallest.id if self.smallest else None,
             "cases": [c.to_dict() for c in self.cases],
         }
-        return json.dumps(_strict(data), indent=1, allow_nan=False)
+        # JSON has no nan: what Python writes as NaN and Infinity becomes "nan" and "inf".
+        strict = json.loads(json.dumps(data), parse_constant=lambda name: str(float(name)))
+        return json.dumps(strict, indent=1, allow_nan=False)
 
     @property
     def headline(self) -> str:
         """One line: right or wrong, and how many cases say so."""
-        if not self.callable:
-            return "PLD check: could not be called"
-        wrong = sum(c.outcome in BAD for c in self.cases)
+        wrong = sum(c.bad for c in self.cases)
         ran = sum(c.outcome != "skipped" for c in self.cases)
-        if self.passed:
-            return f"PLD check: RIGHT ({ran} cases)"
-        return f"PLD check: WRONG ({wrong} of {ran} cases)"
+        count = f"RIGHT ({ran} cases)" if self.passed else f"WRONG ({wrong} of {ran} cases)"
+        return f"PLD check: {count if self.callable else 'could not be called'}"
 
     @property
     def smallest(self) -> CheckedCase | None:
@@ -112,18 +98,18 @@ class Report:
         lines = [self.headline]
         for cause in self.causes:
             kind = "" if cause.kind == "mistake" else f" ({cause.kind}, not an error)"
-            lines += ["", f"  {cause.name}{kind}", *_indent(cause.sentence)]
+            lines += ["", f"  {cause.name}{kind}", *_wrap(cause.sentence)]
             if cause.kind == "mistake":
-                lines += _indent(f"Fix: {cause.fix}")
+                lines += _wrap(f"Fix: {cause.fix}")
             if cause.kind == "mistake" and cause.explains:
-                lines += _indent(f"Explains {cause.explains} case{'s'[: cause.explains > 1]}.")
+                lines += _wrap(f"Explains {cause.explains} case{'s'[: cause.explains > 1]}.")
         smallest = self.smallest
         if smallest is not None:
             lines += ["", f"  Smallest case: {smallest.id}"]
             lines += [f"    {name:<15} {value}" for name, value in _rows(smallest)]
-        lines += ["", *_wrap(f"Judged: {self.judged_as}.")]
+        lines += ["", *_wrap(f"Judged: {self.judged_as}.", 0, 6)]
         for note in self.notes:
-            lines += _wrap(f"Note: {note}")
+            lines += _wrap(f"Note: {note}", 0, 6)
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -152,20 +138,5 @@ def _short(value: Any) -> str:
     return f"{value:.6g}"
 
 
-def _indent(text: str) -> list[str]:
-    return fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ").splitlines()
-
-
-def _wrap(text: str) -> list[str]:
-    return fill(text, WIDTH, subsequent_indent="      ").splitlines()
-
-
-def _strict(value: Any) -> Any:
-    """Plain JSON values."""
-    if isinstance(value, dict):
-        return {k: _strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value
+def _wrap(text: str, first: int = 4, later: int = 4) -> list[str]:
+    return fill(text, WIDTH, initial_indent=" " * first, subsequent_indent=" " * later).splitlines()

@@ -20,26 +20,20 @@ from .adapters import Adapter, Function, Result, choose_adapter
 from .cases import Case
 
 MAX_LOST = 3
-SECONDS_TO_IMPORT, SECONDS_TO_CHOOSE, GRACE = 300.0, 60.0, 3.0
+SECONDS_TO_START, GRACE = 300.0, 3.0
 
 
-def run(loss: "Adapter | Child", pool: Sequence[Case]) -> dict[str, Result]:
-    """One result per case, by its id; after three lost cases the rest is skipped.
+def run(loss: "Adapter | Child", pool: Sequence[Case]) -> list[Result]:
+    """One result per case; after three lost cases the rest is skipped.
 
     Cases with a temperature are left out if the loss takes none.
     """
-    results: dict[str, Result] = {}
-    lost = 0
+    results, lost = [], 0
     for case in pool:
-        if "temperature" in case.flags and not loss.temperature:
-            continue
-        if lost < MAX_LOST:
-            result = loss.call(case)
-        else:
-            message = f"not run: {lost} cases hung or crashed before it"
-            result = Result(case.id, "skipped", message)
-        lost += result.state in ("hangs", "crashes")
-        results[case.id] = result
+        if loss.temperature or "temperature" not in case.flags:
+            skipped = Result(case, "skipped", f"not run: {lost} cases hung or crashed before it")
+            results.append(skipped if lost >= MAX_LOST else loss.call(case))
+            lost += results[-1].state in ("hangs", "crashes")
     return results
 
 
@@ -64,12 +58,9 @@ class Child:
         self.process: Any = None
 
     def call(self, case: Case) -> Result:
-        """Call the loss on one case in the child, in a new one if the last was lost.
+        """Call the loss on one case, in a new process if the last was lost.
 
-        Raises
-        ------
-        TargetError
-            The function could not be loaded.
+        TargetError if the function cannot be loaded.
         """
         try:
             if self.process is None:
@@ -77,7 +68,7 @@ class Child:
             return self._answer(self.seconds, case)  # type: ignore[no-any-return]
         except _Lost as lost:
             self.close()
-            return Result(case.id, *lost.args)
+            return Result(case, *lost.args)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -93,11 +84,10 @@ class Child:
         self.process = context.Process(target=_serve, args=(there, *self.job), daemon=True)
         self.process.start()
         there.close()
-        failure = self._answer(SECONDS_TO_IMPORT)
-        if failure is not None:
-            raise failure
-        self.framework, self.temperature, seconds = self._answer(SECONDS_TO_CHOOSE)
-        self.seconds = seconds + GRACE
+        started = self._answer(SECONDS_TO_START)
+        if isinstance(started, TargetError):
+            raise started
+        self.framework, self.temperature, self.seconds = started
 
     def _answer(self, seconds: float, case: Case | None = None) -> Any:
         """What the child sends next, on its own or for a case."""
@@ -108,7 +98,11 @@ class Child:
                 return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(GRACE)
-            raise _Lost("crashes", _describe_exit(self.process.exitcode)) from None
+            code = self.process.exitcode or 0
+            death = f"ended with exit status {code}"
+            if code < 0:
+                death = f"died of {signal.Signals(-code).name}"
+            raise _Lost("crashes", f"the process {death}") from None
         raise _Lost("hangs", f"no answer after {seconds:.0f} s; the process was ended")
 
 
@@ -120,11 +114,9 @@ def _serve(
     try:
         functions = load_target(target), None if gradient is None else load_target(gradient)
     except TargetError as error:
-        pipe.send(error)
-        return
-    pipe.send(None)
+        return pipe.send(error)
     loss = choose_adapter(*functions, framework, timeout)
-    pipe.send((loss.framework, loss.temperature, timeout * loss.patience))
+    pipe.send((loss.framework, loss.temperature, timeout * loss.patience + GRACE))
     while True:
         pipe.send(loss.call(pipe.recv()))
 
@@ -133,11 +125,7 @@ def load_target(target: str) -> Function:
     """The function named by ``package.module:name`` or ``path/to/file.py:name``.
 
     A class is called without arguments first, so that a module such as ``losses.py:PLDLoss`` works.
-
-    Raises
-    ------
-    TargetError
-        With the reason in words.
+    TargetError says why there is no such function.
     """
     place, _, name = target.rpartition(":")
     if not place or not name:
@@ -145,8 +133,8 @@ def load_target(target: str) -> Function:
             f"{target!r} is not of the form package.module:function or path/to/file.py:function"
         )
     try:
-        from_file = place.endswith(".py")
-        module = _import_file(Path(place)) if from_file else importlib.import_module(place)
+        is_file = place.endswith(".py")
+        module = _import_file(Path(place)) if is_file else importlib.import_module(place)
         found = attrgetter(name)(module)
         if isinstance(found, type):
             found = found()
@@ -160,17 +148,8 @@ def load_target(target: str) -> Function:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
     sys.path.insert(0, str(path.resolve().parent))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    spec: Any = importlib.util.spec_from_file_location(path.stem, path)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _describe_exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"the process died of {signal.Signals(-code).name}"
-    return f"the process ended with exit status {code}"

@@ -12,6 +12,7 @@ variant comes from a complex step, ``Im L(s + i h) / h``: exact to rounding, wit
 for each mistake.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +104,7 @@ def _student(variant: LossVariant, s: Numbers, tau: float) -> Numbers:
     if variant.student_temperature:
         s = s / tau
     if variant.student == "softmax":
-        return _softmax(s)
+        return np.exp(_log_softmax(s))
     return _standardise(s) if variant.student == "standardised" else s
 
 
@@ -155,35 +156,23 @@ def _weights_by_class(variant: LossVariant, case: Case, s: Numbers) -> Numbers:
         tau = {"tau": given, "ignored": 1.0, "inverse": 1.0 / given}[tau]
     q = softmax(t / tau, axis=-1)
     label = np.arange(t.shape[-1]) == case.labels[:, None]
-    match variant.weights:
-        case "teacher":
-            return q
-        case "ones":
-            return np.ones_like(q)
-        case "uniform":
-            return np.full_like(q, 1.0 / q.shape[-1])
-        case "renormalised tail":
-            rest = np.where(label, 0.0, q)
-            return np.where(label, 1.0, rest / rest.sum(axis=-1, keepdims=True))
-        case "label one":
-            return np.where(label, 1.0, q)
-        case "label only":
-            return np.where(label, q, 0.0)
-        case "one-hot":
-            return label.astype(float)
-        case "student":
-            return _softmax(s / tau)
-        case "student, detached":
-            return _softmax(s.real / tau)
-        case "logits":
-            return t / tau
-        case "log":
-            return log_softmax(t / tau, axis=-1)
-        case "over batch":
-            return softmax(t / tau, axis=0)
-        case "standardised":
-            return softmax(_standardise(t) / tau, axis=-1)
-    raise KeyError(variant.weights)
+    rest = np.where(label, 0.0, q)
+    weights: dict[str, Callable[[], Numbers]] = {
+        "teacher": lambda: q,
+        "ones": lambda: np.ones_like(q),
+        "uniform": lambda: np.full_like(q, 1.0 / q.shape[-1]),
+        "renormalised tail": lambda: np.where(label, 1.0, rest / rest.sum(-1, keepdims=True)),
+        "label one": lambda: np.where(label, 1.0, q),
+        "label only": lambda: np.where(label, q, 0.0),
+        "one-hot": lambda: label.astype(float),
+        "student": lambda: np.exp(_log_softmax(s / tau)),
+        "student, detached": lambda: np.exp(_log_softmax(s.real / tau)),
+        "logits": lambda: t / tau,
+        "log": lambda: log_softmax(t / tau, axis=-1),
+        "over batch": lambda: softmax(t / tau, axis=0),
+        "standardised": lambda: softmax(_standardise(t) / tau, axis=-1),
+    }
+    return weights[variant.weights]()
 
 
 def _steps(variant: LossVariant, s: Numbers) -> Numbers:
@@ -214,10 +203,6 @@ def _steps(variant: LossVariant, s: Numbers) -> Numbers:
 def _gather(x: Numbers, pi: NDArray[np.int64]) -> Numbers:
     """Classes [..., N, C] in rank order [..., N, K]: x[pi_k]."""
     return np.take_along_axis(x, np.broadcast_to(pi, (*x.shape[:-1], pi.shape[-1])), -1)
-
-
-def _softmax(x: Numbers) -> Numbers:
-    return np.exp(_log_softmax(x))
 
 
 def _log_softmax(x: Numbers) -> Numbers:
