@@ -7,7 +7,6 @@ import inspect
 import signal
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +24,6 @@ Outputs = tuple[Any, Any | None, str | None]
 
 TEACHER_CASE = "batch-of-two"  # Where it is looked at if a gradient reaches the teacher.
 TRIAL_CASES = ("base", "batch-of-two")  # Two, since some losses fail for a single row.
-PACKAGES = {"torch": "torch", "jax": "jax", "jaxlib": "jax"}
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,12 @@ class Adapter:
 
     def call(self, case: Case) -> Result:
         """Call the loss on one case and keep whatever happens."""
-        started, seconds = time.perf_counter(), self.timeout * self.patience
+        seconds = self.timeout * self.patience
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"), time_limit(seconds):
                 warnings.simplefilter("ignore")  # The report is one screen; odd inputs make many.
                 return self._call(case)
         except _OutOfTime:
-            seconds = time.perf_counter() - started
             return Result(case, "hangs", f"no answer after {seconds:.1f} s")
         except Exception as error:
             text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
@@ -98,7 +95,7 @@ class Adapter:
             gradient_error=error,
             inputs_modified=not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs),
             teacher_gradient=None if teacher_slope is None else float(abs(teacher_slope).max()),
-            returned=type(raw).__module__.split(".")[0],
+            returned=type(raw).__module__.split(".")[0].removesuffix("lib"),  # jaxlib is JAX's
         )
 
     def inputs(self, case: Case) -> Inputs:
@@ -177,17 +174,14 @@ class JaxAdapter(Adapter):
         return array(case.student_logits), array(case.teacher_logits), array(case.labels)
 
     def differentiate(self, inputs: Inputs, options: Options, argument: int) -> Outputs:
-        try:
-            (_, raw), slope = self.compiled[argument](*inputs, options)
-            return raw, slope, None
-        except Exception:  # Not made for tracing: call it as it is from now on.
-            self.compiled = self.plain
-        try:
-            (_, raw), slope = self.plain[argument](*inputs, options)
-            return raw, slope, None
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}".splitlines()[0]
-            return self.fn(*inputs, **options), None, message
+        for functions in (self.compiled, self.plain):
+            try:
+                (_, raw), slope = functions[argument](*inputs, options)
+                return raw, slope, None
+            except Exception as error:  # Not made for tracing: call it as it is from now on.
+                self.compiled = self.plain
+                message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return self.fn(*inputs, **options), None, message
 
 
 ADAPTERS = {kind.framework: kind for kind in (Adapter, TorchAdapter, JaxAdapter)}
@@ -211,9 +205,8 @@ def choose_adapter(
         with suppress(ImportError):
             adapter = ADAPTERS[name](fn, gradient, timeout)
             result = _try(adapter)
-            returned = PACKAGES.get(result.returned, name)
-            if returned != name:
-                return choose_adapter(fn, gradient, returned, timeout)
+            if result.returned in {"torch", "jax"} - {name}:
+                return choose_adapter(fn, gradient, result.returned, timeout)
             if result.state != "raises":
                 return adapter
             errors.append(result.message)
@@ -223,19 +216,15 @@ def choose_adapter(
 
 def takes_temperature(fn: Function) -> bool:
     """Whether `fn` has an argument called `temperature`, or takes any keyword."""
-    try:
+    with suppress(TypeError, ValueError):  # Not all builtins have a signature.
         parameters = inspect.signature(getattr(fn, "forward", fn)).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
+        return any(p.name == "temperature" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return False
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block after `seconds`, where the system has alarms (Unix, main thread).
-
-    An alarm interrupts Python code only, not what hangs inside a C extension.
-    """
+    """Interrupt Python code after `seconds`, where there are alarms (Unix, main thread)."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from .. import reference
 
 VECTORS = Path(__file__).with_name("vectors_v1.json")
-NUMERICAL_FLAGS = frozenset({"large", "spread", "extreme"})
 RANDOM_SHAPES = ((1, 4), (2, 4), (3, 5), (4, 6), (2, 10), (5, 30))
 
 Floats = NDArray[np.float64]
@@ -33,12 +32,10 @@ class Case(Answer):
 
     Attributes
     ----------
-    student_logits, teacher_logits : array [N, C]
-    labels : int array [N]
+    student_logits, teacher_logits, labels : array [N, C], array [N, C], int array [N]
     temperature : float
-    loss_per_row : array [N]
-    loss : float
-        Mean over the rows.
+    loss_per_row, loss : array [N], float
+        The second is the mean of the first.
     gradient : array [N, C]
         Of the mean, with respect to the student's logits.
     uniform : Answer
@@ -59,11 +56,6 @@ class Case(Answer):
 
     def __repr__(self) -> str:
         return f"Case({self.id!r})"
-
-    @property
-    def numerical(self) -> bool:
-        """True where rounding, not the formula, is put to the test."""
-        return bool(NUMERICAL_FLAGS.intersection(self.flags))
 
     @property
     def size(self) -> int:
@@ -90,7 +82,7 @@ def cases() -> tuple[Case, ...]:
 
 def random_cases(rng: np.random.Generator) -> tuple[Case, ...]:
     """Cases that nobody can have memorised; truth from `pld_edu.reference`."""
-    return tuple(_random_case(f"random-{i + 1}", *RANDOM_SHAPES[i], rng) for i in range(6))
+    return tuple(_random_case(i, *shape, rng) for i, shape in enumerate(RANDOM_SHAPES, start=1))
 
 
 def nan_case() -> Case:
@@ -115,7 +107,7 @@ def _from_json(entry: dict[str, Any]) -> Case:
     return Case(**with_arrays(entry) | {"uniform": uniform, "flags": tuple(entry["flags"])})
 
 
-def _random_case(name: str, rows: int, classes: int, rng: np.random.Generator) -> Case:
+def _random_case(number: int, rows: int, classes: int, rng: np.random.Generator) -> Case:
     s = rng.integers(-256, 257, (rows, classes)) / 64.0
     # A permutation of distinct values: a random tie would look like a mistake.
     steps = np.sort(rng.integers(1, 65, (rows, classes)).cumsum(axis=-1), axis=-1) / 64.0
@@ -130,7 +122,7 @@ def _random_case(name: str, rows: int, classes: int, rng: np.random.Generator) -
         cases()[0],
         **vars(answer("teacher")),
         uniform=answer("uniform"),
-        id=name,
+        id=f"random-{number}",
         comment="Random; not in the file.",
         flags=("plain", "random", *(("batch",) if rows > 1 else ())),
         student_logits=s,

@@ -1,21 +1,26 @@
 """From a loss, or from the numbers it printed, to a report."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .adapters import ADAPTERS, Adapter, Result, choose_adapter
-from .cases import Case, Floats, cases, nan_case, random_cases
+from .cases import Case, cases, nan_case, random_cases
 from .compare import CheckedCase, compare
 from .diagnose import diagnose
 from .report import Report
 from .running import Child, run
 from .variants import LossVariant
 
-WEIGHTS = ("teacher", "uniform")
-REDUCTIONS = ("mean", "sum", "none")
-Outputs = tuple[Floats, Floats | None]
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "framework": (*ADAPTERS, None),
+    "weights": ("teacher", "uniform"),
+    "reduction": ("mean", "sum", "none"),
+}
+Reasons = Mapping[str, str]  # why a failure is expected, by case id or flag
 SOURCES = {"torch": "PyTorch", "jax": "JAX", "numpy": "NumPy", None: "no call came back"}
 
 
@@ -62,34 +67,27 @@ def check_loss(
     TypeError
         `fn` or `gradient` cannot be called.
     ValueError
-        An unknown framework, weights or reduction; a timeout that is not positive.
+        An option is unknown, or the timeout is not positive.
     """
-    check_choices(framework, weights, reduction, timeout)
+    check_options(timeout, framework=framework, weights=weights, reduction=reduction)
     for name, function in (("fn", fn), ("gradient", fn if gradient is None else gradient)):
         if not callable(function):
             raise TypeError(f"{name} must be callable, got {type(function).__name__}")
     loss = choose_adapter(fn, gradient, framework, timeout)
-    return run_and_report(
-        loss, LossVariant(weights=weights, over_batch=reduction), expected_failures or {}
-    )
+    right = LossVariant(weights=weights, over_batch=reduction)
+    return run_and_report(loss, right, expected_failures or {})
 
 
-def check_choices(framework: str | None, weights: str, reduction: str, timeout: float) -> None:
+def check_options(timeout: float, **chosen: str | None) -> None:
     """Raise ValueError for what the checker does not know."""
-    for name, value, known in (
-        ("framework", framework, (*ADAPTERS, None)),
-        ("weights", weights, WEIGHTS),
-        ("reduction", reduction, REDUCTIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    for name, value in chosen.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} must be one of {CHOICES[name]}, got {value!r}")
     if not timeout > 0:
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 
-def run_and_report(
-    loss: Adapter | Child, right: LossVariant, expected_failures: Mapping[str, str]
-) -> Report:
+def run_and_report(loss: Adapter | Child, right: LossVariant, reasons: Reasons) -> Report:
     """Run a loss on all cases and report on what came."""
     pool = all_cases()
     results, notes = run(loss, pool), []
@@ -99,26 +97,51 @@ def run_and_report(
             f"no argument called temperature: {left_out} cases that need one were left out; under "
             "another name, wrap it: lambda s, t, y, temperature=1.0: loss(s, t, y, tau=temperature)"
         )
-    values = any(r.loss is not None for r in results)
-    if values and not any(r.gradient is not None for r in results):
+    if any(r.loss is not None for r in results) and all(r.gradient is None for r in results):
         notes.append("gradients were not judged; a NumPy loss may bring its own: gradient=")
-    return _report(results, right, SOURCES[loss.framework], notes, expected_failures)
+    return _report(results, right, SOURCES[loss.framework], notes, reasons)
 
 
-def report_outputs(outputs: Mapping[str, Outputs], right: LossVariant) -> Report:
-    """Report on values and gradients by case id, from a program in any language."""
+def check_outputs(path: str, right: LossVariant) -> Report:
+    """Report on a JSON file with numbers that a program in any language printed.
+
+    It holds ``{case_id: {"loss": x, "gradient": [[...]]}}``; the gradient may be missing. NaN and
+    infinities may be written as JSON's extension (NaN, Infinity), as null or as strings.
+    ValueError for a file that is not of this form, OSError if it cannot be read.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        outputs = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(outputs, dict):
+        raise ValueError(f"{path} must hold one object, case id to numbers, got {text[:60]}")
     known = {c.id: c for c in (*cases(), nan_case())}
-    results = [Result(known[i], loss=x, gradient=g) for i, (x, g) in outputs.items() if i in known]
+    results = [_read_result(known[name], outputs[name]) for name in outputs if name in known]
     if not results:
-        raise ValueError(f"the file holds no case of the vectors; ids are like {cases()[0].id!r}")
+        raise ValueError(f"{path} holds no case of the vectors; ids are like {cases()[0].id!r}")
     notes = ["numbers from a file cannot be tried on random cases"]
     missing = [c.id for c in cases() if c.id not in outputs]
     unknown = sorted(set(outputs) - set(known))
     if unknown:
         notes.insert(0, f"no such case: {', '.join(unknown)}")
     if missing:
-        notes.insert(0, f"no numbers for {len(missing)} cases: {', '.join(missing)}")
+        notes.insert(0, f"no numbers for {len(missing)} of the cases: {', '.join(missing)}")
     return _report(results, right, "numbers from a file", notes, {})
+
+
+def _read_result(case: Case, entry: Any) -> Result:
+    if not isinstance(entry, dict) or "loss" not in entry:
+        form = '{"loss": x, "gradient": [[...]]}'
+        raise ValueError(f"case {case.id!r} must hold {form}, got {json.dumps(entry)[:60]}")
+    slope = entry.get("gradient")
+    try:
+        loss = np.array(entry["loss"], dtype=np.float64)  # null becomes nan
+        gradient = None if slope is None else np.array(slope, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        message = f"case {case.id!r} holds something that is not a number: {error}"
+        raise ValueError(message) from error
+    return Result(case, loss=loss, gradient=gradient)
 
 
 def all_cases() -> list[Case]:
@@ -127,13 +150,10 @@ def all_cases() -> list[Case]:
 
 
 def _report(
-    results: Sequence[Result],
-    right: LossVariant,
-    source: str,
-    notes: Sequence[str],
-    expected_failures: Mapping[str, str],
+    results: list[Result], right: LossVariant, source: str, notes: list[str], reasons: Reasons
 ) -> Report:
-    checked = compare(results, right, expected_failures)
+    """Compare results, wherever they come from, and say what explains them."""
+    checked = compare(results, right, reasons)
     causes = diagnose(checked)
     answered = any(r.state in ("ok", "hangs", "crashes") for r in results)
     wrong = any(c.bad for c in checked) or any(c.kind == "mistake" for c in causes)
@@ -149,16 +169,14 @@ def _report(
         passed=answered and not wrong,
         causes=tuple(causes),
         cases=tuple(checked),
-        notes=(*notes, *_unmet_expectations(checked, expected_failures)),
+        notes=(*notes, *_unmet_expectations(checked, reasons)),
         judged_as=f'{name}, reduction "{right.over_batch}", {what}, {source}, {count}',
         callable=answered,
     )
 
 
-def _unmet_expectations(
-    checked: Sequence[CheckedCase], expected_failures: Mapping[str, str]
-) -> Iterator[str]:
-    for key, reason in expected_failures.items():
+def _unmet_expectations(checked: Sequence[CheckedCase], reasons: Reasons) -> Iterator[str]:
+    for key, reason in reasons.items():
         named = [c for c in checked if key in (c.id, *c.flags)]
         if not named:
             yield f"expected failure {key!r} names no case and no flag that was run"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,9 @@ class CheckedCase:
     result: Result
     failure_expected: str | None = None
 
-    @property
-    def id(self) -> str:
-        return self.case.id
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        return self.case.flags
+    id = property(attrgetter("case.id"))
+    flags = property(attrgetter("case.flags"))
+    got_gradient = property(attrgetter("result.gradient"))
 
     @cached_property
     def expected(self) -> Floats:
@@ -56,11 +53,6 @@ class CheckedCase:
         return value.reshape(self.expected.shape) if self.shape_right else value
 
     @property
-    def got_gradient(self) -> Floats | None:
-        """The gradient, if there is one."""
-        return self.result.gradient
-
-    @property
     def shape_right(self) -> bool:
         """Whether the value has as many numbers as it should."""
         return self.result.loss is not None and self.result.loss.size == self.expected.size
@@ -77,10 +69,9 @@ class CheckedCase:
 
     @cached_property
     def outcome(self) -> str:
-        """What to say of it.
+        """One of "right", "wrong", "raises", "hangs", "crashes", "skipped", and the harmless ones.
 
-        "right", "wrong", "raises", "hangs", "crashes", "skipped", "convention" (right by another
-        rule for ties), "weak" (wrong beyond student logits of 100) or "expected failure: reason".
+        "convention" (another rule for ties), "weak" (beyond 100), "expected failure: reason".
         """
         state, slope = self.result.state, self.got_gradient
         right = self.loss_right and not self.result.gradient_error
@@ -111,11 +102,15 @@ class CheckedCase:
         pairs: list[tuple[Any, Any]] = [(self.got, loss)]
         if gradients and self.got_gradient is not None:
             pairs.append((self.got_gradient, gradient))
+        t = self.case.teacher_logits
+        orders: list[Floats | None] = [None]
+        if "ties" in self.flags:
+            orders = [t - 1e-6 * np.array(p) for p in permutations(range(t.shape[-1]))]
         return any(
             all(
                 self._reproduced(got, of(variant, self.case, keys).real, slack) for got, of in pairs
             )
-            for keys in tie_orders(self.case)
+            for keys in orders
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,11 +165,3 @@ def compare(
     return max(
         (summed, checked), key=lambda cs: sum(c.loss_right for c in cs if "plain" in c.flags)
     )
-
-
-def tie_orders(case: Case) -> list[Floats | None]:
-    """Sorting keys that break ties of the teacher in every way; [None] without ties."""
-    if "ties" not in case.flags:
-        return [None]
-    orders = permutations(range(case.teacher_logits.shape[-1]))
-    return [case.teacher_logits - 1e-6 * np.array(order) for order in orders]

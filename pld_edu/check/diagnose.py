@@ -21,9 +21,9 @@ from .variants import LossVariant, loss
 ENOUGH = 4  # Cases a variant must reproduce before it counts as an explanation.
 SMALL = 16  # Logits in a case up to which gradients of candidates are compared too.
 PLAIN_EPS = 1e-9  # An eps from here on shows in plain cases.
+FACTORS = {-1.0: "sign-flipped", 1 / math.log(2): "log-base", 1 / math.log(10): "log-base"}
 SLACK, HALF_PRECISION_SLACK = 3.0, 1000.0
-LOG_BASES = {2: 1 / math.log(2), 10: 1 / math.log(10)}
-LARGEST = 1e30
+NUMERICAL = frozenset({"large", "spread", "extreme"})  # Here rounding is put to the test.
 
 Candidate = tuple[LossVariant, tuple[str, ...]]  # with the names of its mistakes
 
@@ -32,7 +32,7 @@ def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
     """Every cause that can be told from these numbers, mistakes first."""
     bad = [c for c in checked if c.bad]
     plain = [c for c in checked if c.finite and "plain" in c.flags and not c.failure_expected]
-    causes = _failures(checked)
+    causes = list(_failures(checked))
     half = _low_precision_dtype(checked)
     slack = HALF_PRECISION_SLACK if half else SLACK
     found = explain(plain, slack)
@@ -45,7 +45,7 @@ def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
         causes += [Cause.of(name, explained, _sentence(name, variant)) for name in names]
         if not half:
             numerical, variant = _numerical_causes(checked, variant)
-            smooth = [c for c in bad if not (numerical and c.case.numerical)]
+            smooth = [c for c in bad if not numerical or NUMERICAL.isdisjoint(c.flags)]
             causes += numerical + _gradient_causes(smooth, variant)
     elif any(c.bad for c in plain):
         causes.append(_unknown([c for c in bad if c.finite]))
@@ -54,7 +54,7 @@ def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
         causes.append(_unknown(bad))
     passes = not any(cause.kind == "mistake" for cause in causes)
     merged: dict[str, Cause] = {}  # The first sentence stays, the counts add up.
-    for cause in causes + _remarks(checked, passes):
+    for cause in (*causes, *_remarks(checked, passes)):
         first = merged.get(cause.name, replace(cause, explains=0))
         merged[cause.name] = replace(first, explains=first.explains + cause.explains)
     return list(merged.values())
@@ -86,18 +86,16 @@ def explain(plain: Sequence[CheckedCase], slack: float) -> Candidate | None:
     def fits_gradients(candidate: Candidate) -> bool:
         return all(c.reproduced_by(candidate[0], slack=slack) for c in small)
 
-    for candidates in (
+    groups: tuple[Iterable[Candidate], ...] = (
         [(right, ())],
         singles,
         _scaled(plain, right),
         _blends(plain, right),
         _pairs(right),
         (scaled for variant, names in singles for scaled in _scaled(plain, variant, names)),
-    ):
-        found = find_mistake(candidates, fits, fits_gradients)
-        if found is not None:
-            return found
-    return None
+    )
+    found = (find_mistake(candidates, fits, fits_gradients) for candidates in groups)
+    return next(filter(None, found), None)
 
 
 def _pairs(right: LossVariant) -> Iterator[Candidate]:
@@ -117,11 +115,11 @@ def _scaled(
     """``a L``: the variant times a factor, if two cases with large losses agree on one."""
     big = [c for c in plain if "ties" not in c.flags and np.abs(c.expected).max() > 0.1][:2]
     if len(big) == 2:
-        a = common_factor(_join(c.got for c in big), _values(variant, big), rtol=1e-3)
+        values = _join(loss(variant, c.case).real for c in big)
+        a = common_factor(_join(c.got for c in big), values, rtol=1e-3)
         if a is not None:
-            logarithm = any(math.isclose(a, known, rel_tol=1e-4) for known in LOG_BASES.values())
-            minus = math.isclose(a, -1.0, rel_tol=1e-4)
-            name = "sign-flipped" if minus else "log-base" if logarithm else "constant-factor"
+            near = [name for b, name in FACTORS.items() if math.isclose(a, b, rel_tol=1e-4)]
+            name = near[0] if near else "constant-factor"
             yield replace(variant, factor=a, extra_factor=a), (*names, name)
 
 
@@ -131,14 +129,10 @@ def _blends(plain: Sequence[CheckedCase], right: LossVariant) -> Iterator[Candid
     got = _join(c.got for c in plain)
     for name, extra in (("extra-cross-entropy", "ce in rows"), ("extra-kd", "kl after")):
         alone = [replace(right, factor=a, extra=extra, extra_factor=1.0 - a) for a in (1.0, 0.0)]
-        columns = [_values(variant, plain) for variant in alone]
+        columns = [_join(loss(variant, c.case).real for c in plain) for variant in alone]
         (a, b), *_ = np.linalg.lstsq(np.stack(columns, axis=1), got)
         if abs(b) > 1e-3:
             yield replace(right, factor=a, extra=extra, extra_factor=b), (name,)
-
-
-def _values(variant: LossVariant, checked: Sequence[CheckedCase]) -> Floats:
-    return _join(loss(variant, c.case).real for c in checked)
 
 
 def _join(values: Iterable[Floats]) -> Floats:
@@ -152,7 +146,7 @@ def _sentence(name: str, variant: LossVariant) -> str | None:
         case "constant-factor":
             return f"{factor:.6g} times what it should be, in every case."
         case "log-base":
-            base = min(LOG_BASES, key=lambda base: abs(LOG_BASES[base] - factor))
+            base = round(math.exp(1 / factor))
             return f"{factor:.4f} = 1/ln {base} times: logarithms to base {base}."
         case "temperature-fixed":
             tau = variant.weight_temperature
@@ -175,21 +169,19 @@ def _sentence(name: str, variant: LossVariant) -> str | None:
     return None
 
 
-def _failures(checked: Sequence[CheckedCase]) -> list[Cause]:
+def _failures(checked: Sequence[CheckedCase]) -> Iterator[Cause]:
     """Exceptions, hangs, crashes, and results of another shape."""
-    causes = []
     for state in ("crashes", "hangs", "raises"):
         failing = [c for c in checked if c.outcome == state]
         if failing:
             first = min(failing, key=lambda c: c.case.size)
-            causes.append(Cause.of(state, failing, f"{first.id}: {first.result.message}."))
+            yield Cause.of(state, failing, f"{first.id}: {first.result.message}.")
     misshapen = [c for c in checked if c.outcome == "wrong" and not c.shape_right]
     if misshapen:
         first = misshapen[0]
         asked = f'reduction="{first.right.over_batch}" asks for {first.expected.shape}'
         sentence = f"The result has shape {first.got.shape}; {asked}."
-        causes.append(Cause.of("wrong-shape", misshapen, sentence))
-    return causes
+        yield Cause.of("wrong-shape", misshapen, sentence)
 
 
 def _low_precision_dtype(checked: Sequence[CheckedCase]) -> str | None:
@@ -205,7 +197,7 @@ def _low_precision_dtype(checked: Sequence[CheckedCase]) -> str | None:
     for numbers in (_join(c.got for c in done), _join([np.zeros(1), *slopes])):
         with np.errstate(over="ignore"):
             float16 = numbers.astype(np.float16)
-        bfloat16 = (numbers.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+            bfloat16 = (numbers.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
         if np.count_nonzero(np.abs(numbers) > 1e-3) > 3:
             for name, rounded in (("float16", float16), ("bfloat16", bfloat16)):
                 if np.array_equal(rounded, numbers):
@@ -216,11 +208,8 @@ def _low_precision_dtype(checked: Sequence[CheckedCase]) -> str | None:
 def _numerical_causes(
     checked: Sequence[CheckedCase], variant: LossVariant
 ) -> tuple[list[Cause], LossVariant]:
-    """Why values of large and spread logits are off, given the variant that the plain ones obey.
-
-    The second result is that variant, with an eps in it if one is found.
-    """
-    failing = [c for c in checked if c.case.numerical and c.outcome == "wrong"]
+    """Why large and spread logits are off; the variant, with an eps in it if one is found."""
+    failing = [c for c in checked if c.outcome == "wrong" and NUMERICAL.intersection(c.flags)]
     failing = [c for c in failing if not c.reproduced_by(variant)]
     if all(c.reproduced_by(variant, gradients=False) for c in failing):
         return [], variant
@@ -240,7 +229,7 @@ def _numerical_causes(
         values = _join(c.got for c in failing)
         worst = max(failing, key=lambda c: c.case.scale)
         name, what = "loses-precision", "Digits are lost"
-        if not np.isfinite(values).all() or np.abs(values).max() > LARGEST:
+        if not np.isfinite(values).all() or np.abs(values).max() > 1e30:
             name, what = "overflow", "exp() overflows or underflows"
         elif (values == 0.0).any():
             name, what = "nan-to-zero", "A failure is turned into 0"
@@ -284,44 +273,39 @@ def _gradient_sentence(off: Sequence[CheckedCase]) -> str:
 
 
 def _difference(c: CheckedCase) -> str:
-    if not c.loss_right:
-        return f"loss {np.ravel(c.got)[0]:.7g} where {np.ravel(c.expected)[0]:.7g} is right"
-    return _gradient_sentence([c]).rstrip(".")
+    if c.loss_right:
+        return _gradient_sentence([c]).rstrip(".")
+    return f"loss {np.ravel(c.got)[0]:.7g} where {np.ravel(c.expected)[0]:.7g} is right"
 
 
-def _other_mistakes(checked: Sequence[CheckedCase]) -> list[Cause]:
+def _other_mistakes(checked: Sequence[CheckedCase]) -> Iterator[Cause]:
     """A NaN that came in and did not come out; arguments changed in place."""
-    causes = []
     hidden = [c for c in checked if "nan" in c.flags and c.bad]
     if hidden:
         got = f"{np.ravel(hidden[0].got)[0]:.4g}, which hides the failure"
         sentence = f"A NaN among the student's logits comes out as {got}."
-        causes.append(Cause.of("nan-to-zero", hidden, sentence))
+        yield Cause.of("nan-to-zero", hidden, sentence)
     touched = [c for c in checked if c.result.inputs_modified]
-    return causes + [Cause.of("inputs-modified", touched)] * bool(touched)
+    if touched:
+        yield Cause.of("inputs-modified", touched)
 
 
-def _remarks(checked: Sequence[CheckedCase], passes: bool) -> list[Cause]:
-    """What is no mistake: a teacher that learns, other ties, trouble beyond 100 if it passes."""
-    causes = []
+def _remarks(checked: Sequence[CheckedCase], passes: bool) -> Iterator[Cause]:
+    """What is no mistake: a teacher that learns, trouble beyond 100 if it passes, other ties."""
     leaking = [c for c in checked if (c.result.teacher_gradient or 0.0) > 1e-6]
     if leaking:
-        sentence = (
-            "Gradients flow into the teacher's logits: harmless where the teacher runs under "
-            "no_grad, otherwise the loss trains the teacher."
-        )
-        causes.append(Cause.of("teacher-not-detached", leaking, sentence))
+        yield Cause.of("teacher-not-detached", leaking)
     weak = [c for c in checked if c.outcome == "weak" and not c.failure_expected]
     if weak and passes:
         c = min(weak, key=lambda c: c.case.scale)
         seen = f"{c.case.scale:.0f} ({c.id}): {c.result.message or _difference(c)}"
         sentence = f"Right up to student logits of 100. First seen off at {seen}."
-        causes.append(Cause.of("extreme-scale", weak, sentence))
+        yield Cause.of("extreme-scale", weak, sentence)
     other = [c for c in checked if c.outcome == "convention"]
-    return causes + [Cause.of("other-ties", other)] * bool(other)
+    if other:
+        yield Cause.of("other-ties", other)
 
 
 def _unknown(bad: Sequence[CheckedCase]) -> Cause:
-    only_random = all("random" in c.flags for c in bad)
     text = "All published cases are right, random ones are not: a table of answers?"
-    return Cause.of("unknown", (), text if only_random else None)
+    return Cause.of("unknown", (), text if all("random" in c.flags for c in bad) else None)

@@ -1,14 +1,11 @@
-"""The engine that the checker and the exercises share.
+"""The engine that the checker and the exercises share. It knows no loss and no exercise.
 
 Both take the same three steps with code that somebody wrote:
 
-1. **Run** it on cases. Each room does this itself: `check.adapters` calls a loss in its framework,
-   `exercises.calling` calls a learner's function.
+1. **Run** it on cases: `check.adapters` calls a loss, `exercises.calling` a learner's function.
 2. **Compare** its numbers with the right ones: `same`.
 3. If they differ, **look for the known mistake that gives exactly these numbers**: `find_mistake`.
    If there is none, `describe_relation` says if all numbers are wrong in one simple way.
-
-Nothing here knows a loss or an exercise; it needs NumPy alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence

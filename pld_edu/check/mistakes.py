@@ -173,7 +173,9 @@ _TABLE = (
      "Run the case by hand under a debugger."),
     ("unknown", (), "Wrong, and no known mistake or pair of mistakes gives these numbers.",
      "Start from the smallest case below and compare rank by rank."),
-    ("teacher-not-detached", (), "Gradients flow into the teacher's logits.",
+    ("teacher-not-detached", (),
+     "Gradients flow into the teacher's logits: harmless where the teacher runs under no_grad, "
+     "otherwise the loss trains the teacher.",
      "teacher_logits.detach() (JAX: stop_gradient) at the top of the loss."),
     ("other-ties", (),
      "Equal teacher logits are ranked by another rule than lower class index first.",

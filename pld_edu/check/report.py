@@ -7,10 +7,11 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
+import numpy as np
+
 from .compare import CheckedCase
 from .mistakes import BY_NAME
 
-WIDTH = 80
 KINDS = {"other-ties": "convention", "extreme-scale": "weakness", "teacher-not-detached": "remark"}
 
 
@@ -18,9 +19,9 @@ KINDS = {"other-ties": "convention", "extreme-scale": "weakness", "teacher-not-d
 class Cause:
     """One reason why numbers differ.
 
-    `name` is its anchor in the book's chapter on failure modes; `explains` says how many cases it
-    explains (together with the other mistake of a pair); `kind` is "mistake", "convention",
-    "weakness" or "remark", and only a mistake makes a report fail.
+    `name` is its anchor in the book's chapter on failure modes, `explains` the number of cases it
+    explains (with the other mistake of a pair). Only the `kind` "mistake" makes a report fail; the
+    others are "convention", "weakness" and "remark".
     """
 
     name: str
@@ -106,7 +107,7 @@ class Report:
         smallest = self.smallest
         if smallest is not None:
             lines += ["", f"  Smallest case: {smallest.id}"]
-            lines += [f"    {name:<15} {value}" for name, value in _rows(smallest)]
+            lines += [f"    {name:<15} {value}" for name, value in _rows(smallest).items()]
         lines += ["", *_wrap(f"Judged: {self.judged_as}.", 0, 6)]
         for note in self.notes:
             lines += _wrap(f"Note: {note}", 0, 6)
@@ -119,24 +120,21 @@ class Report:
         return f"<b style='color:{colour}'>{headline}</b>\n{text}"
 
 
-def _rows(case: CheckedCase) -> list[tuple[str, str]]:
-    """Inputs and numbers of a case, each with its name."""
-    shown = case.to_dict()
-    rows = [(name, str(value)) for name, value in shown["inputs"].items()]
-    rows += [("right loss", _short(shown["expected"])), ("your loss", _short(shown["got"]))]
+def _rows(case: CheckedCase) -> dict[str, Any]:
+    """Inputs and numbers of a case."""
+    rows = case.to_dict()["inputs"]
+    rows |= {"right loss": _short(case.expected), "your loss": _short(case.got)}
     if case.got_gradient is not None and case.loss_right:
-        rows += [("right gradient", _short(shown["expected_gradient"]))]
-        rows += [("your gradient", _short(shown["got_gradient"]))]
-    return rows + [("message", case.result.message)] * bool(case.result.message)
+        rows["right gradient"] = _short(case.expected_gradient)
+        rows["your gradient"] = _short(case.got_gradient)
+    return rows | ({"message": case.result.message} if case.result.message else {})
 
 
 def _short(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, list):
-        return "[" + ", ".join(_short(v) for v in value) + "]"
-    return f"{value:.6g}"
+    return "[" + ", ".join(map(_short, value)) + "]" if np.ndim(value) else f"{value:.6g}"
 
 
 def _wrap(text: str, first: int = 4, later: int = 4) -> list[str]:
-    return fill(text, WIDTH, initial_indent=" " * first, subsequent_indent=" " * later).splitlines()
+    return fill(text, 80, initial_indent=" " * first, subsequent_indent=" " * later).splitlines()

@@ -19,6 +19,7 @@ from typing import Any
 from .adapters import Adapter, Function, Result, choose_adapter
 from .cases import Case
 
+Job = tuple[str, str | None, str | None, float]  # loss, gradient, framework, seconds per call
 MAX_LOST = 3
 SECONDS_TO_START, GRACE = 300.0, 3.0
 
@@ -51,10 +52,8 @@ class Child:
     framework: str | None = None
     temperature = True
 
-    def __init__(
-        self, target: str, gradient: str | None, framework: str | None, timeout: float
-    ) -> None:
-        self.job = (target, gradient, framework, timeout)
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.process: Any = None
 
     def call(self, case: Case) -> Result:
@@ -81,7 +80,7 @@ class Child:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there, *self.job), daemon=True)
+        self.process = context.Process(target=_serve, args=(there, self.job), daemon=True)
         self.process.start()
         there.close()
         started = self._answer(SECONDS_TO_START)
@@ -99,17 +98,15 @@ class Child:
         except (EOFError, OSError):
             self.process.join(GRACE)
             code = self.process.exitcode or 0
-            death = f"ended with exit status {code}"
-            if code < 0:
-                death = f"died of {signal.Signals(-code).name}"
-            raise _Lost("crashes", f"the process {death}") from None
+            end = f"ended with exit status {code}"
+            end = f"died of {signal.Signals(-code).name}" if code < 0 else end
+            raise _Lost("crashes", f"the process {end}") from None
         raise _Lost("hangs", f"no answer after {seconds:.0f} s; the process was ended")
 
 
-def _serve(
-    pipe: Connection, target: str, gradient: str | None, framework: str | None, timeout: float
-) -> None:
+def _serve(pipe: Connection, job: Job) -> None:
     """The child: load the loss, choose its adapter, then answer each case with a result."""
+    target, gradient, framework, timeout = job
     sys.path.insert(0, "")
     try:
         functions = load_target(target), None if gradient is None else load_target(gradient)
@@ -124,8 +121,7 @@ def _serve(
 def load_target(target: str) -> Function:
     """The function named by ``package.module:name`` or ``path/to/file.py:name``.
 
-    A class is called without arguments first, so that a module such as ``losses.py:PLDLoss`` works.
-    TargetError says why there is no such function.
+    A class, such as ``losses.py:PLDLoss``, is called first. TargetError if there is none.
     """
     place, _, name = target.rpartition(":")
     if not place or not name:
@@ -133,8 +129,8 @@ def load_target(target: str) -> Function:
             f"{target!r} is not of the form package.module:function or path/to/file.py:function"
         )
     try:
-        is_file = place.endswith(".py")
-        module = _import_file(Path(place)) if is_file else importlib.import_module(place)
+        from_file = place.endswith(".py")
+        module = _import_file(Path(place)) if from_file else importlib.import_module(place)
         found = attrgetter(name)(module)
         if isinstance(found, type):
             found = found()

@@ -7,9 +7,8 @@ The right loss (arXiv 2506.12542) of one row with student logits s, teacher logi
     R_k     = log sum_{l >= k} exp(s_{pi_l})                     the tails
     L       = sum_k alpha_k (R_k - s_{pi_k})                     averaged over the rows
 
-`LossVariant()` is this loss. The code accepts complex student logits, so that the gradient of every
-variant comes from a complex step, ``Im L(s + i h) / h``: exact to rounding, without a derivation
-for each mistake.
+`LossVariant()` is this loss. Student logits may be complex, so that all gradients come from a
+complex step, ``Im L(s + i h) / h``: exact to rounding, without a derivation for each mistake.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from scipy.special import log_softmax, softmax
 
 from .cases import Case, Floats
 
-Complex = NDArray[np.complex128]
 Numbers = NDArray[np.inexact]
 STEP = 1e-30
 
@@ -63,14 +61,8 @@ def loss(
 ) -> Numbers:
     """Value of a variant on a case: [...], or [..., N] without reduction.
 
-    Parameters
-    ----------
-    variant : LossVariant
-    case : Case
-    keys : array [N, C]
-        Sorted instead of the teacher's logits, to break ties in another way.
-    s : array [..., N, C], real or complex
-        Stands in for the student's logits.
+    `keys` [N, C] are sorted instead of the teacher's logits, to break ties in another way; `s`
+    [..., N, C], real or complex, stands in for the student's logits.
     """
     original: Numbers = case.student_logits if s is None else s
     t, tau = case.teacher_logits, case.temperature
@@ -152,8 +144,7 @@ def _weights_by_class(variant: LossVariant, case: Case, s: Numbers) -> Numbers:
     """Weight of each class [..., N, C], q = softmax(t / tau) in PLD."""
     t, tau = case.teacher_logits, variant.weight_temperature
     if isinstance(tau, str):
-        given = case.temperature
-        tau = {"tau": given, "ignored": 1.0, "inverse": 1.0 / given}[tau]
+        tau = {"tau": case.temperature, "ignored": 1.0, "inverse": 1.0 / case.temperature}[tau]
     q = softmax(t / tau, axis=-1)
     label = np.arange(t.shape[-1]) == case.labels[:, None]
     rest = np.where(label, 0.0, q)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pld_edu.check import check_loss
+from pld_edu.check import cases, check_loss, checker
 from pld_edu.check.adapters import ADAPTERS, choose_adapter, takes_temperature
 from tests.support import mutants
 
@@ -79,12 +79,51 @@ def test_numpy_code_is_recognised(name):
     assert framework(NUMPY_CODE[name]) == "numpy"
 
 
-def test_jax_code_is_recognised():
+@pytest.fixture
+def quick_jax():
+    """Compiling takes most of the time, and no case is large."""
     if mutants.jax is None:
         pytest.skip("JAX is not installed")
-    assert framework(mutants.jax_pld) == "jax"
+    mutants.jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    mutants.jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_jax")
+def test_jax():
+    report = check_loss(mutants.jax_pld)
+    assert report.passed
+    assert report.causes == ()
+    assert "values and gradients, JAX" in report.judged_as
+
+
+@pytest.mark.usefixtures("quick_jax")
+def test_jax_wrong(monkeypatch):
+    few = [c for c in cases() if c.student_logits.shape[1] <= 4 and "temperature" not in c.flags]
+    monkeypatch.setattr(checker, "all_cases", lambda: few)  # Each shape is a compilation.
+    assert names(check_loss(mutants.jax_summed)) == ["sum-over-batch"]
+
+
+@pytest.mark.usefixtures("quick_jax")
+def test_jax_code_is_recognised():
     assert framework(mutants.jax.jit(mutants.jax_pld)) == "jax"
     assert framework(lambda s, t, y: s.at[0].set(0.0).sum()) == "jax"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_jax")
+def test_jax_code_that_cannot_be_compiled(monkeypatch):
+    few = [c for c in cases() if c.id in ("base", "batch-of-two")]
+    monkeypatch.setattr(checker, "all_cases", lambda: few)
+
+    def branches(student_logits, teacher_logits, labels):
+        if (teacher_logits >= -1e30).all():
+            return mutants.jax_pld(student_logits, teacher_logits, labels)
+
+    report = check_loss(branches)
+    assert report.passed
+    assert "values and gradients, JAX" in report.judged_as
 
 
 def test_framework_that_is_given_decides():

@@ -148,7 +148,7 @@ def test_missing_and_unknown_cases_are_told(command):
     write(numbers)
     status, report = command("--outputs", "numbers.json")
     assert status == 0
-    assert "no numbers for 1 cases: base" in report["notes"]
+    assert "no numbers for 1 of the cases: base" in report["notes"]
     assert "no such case: my-own" in report["notes"]
 
 
@@ -166,8 +166,8 @@ def test_nan_in_a_file(command):
     ("text", "reason"),
     [
         ("{", "is not JSON"),
-        ("[1]", "must hold one object, case id to numbers, got a list"),
-        ('{"base": 3}', "case 'base' must hold"),
+        ("[1]", "must hold one object, case id to numbers, got [1]"),
+        ('{"base": 3}', 'case \'base\' must hold {"loss": x, "gradient": [[...]]}, got 3'),
         ('{"base": {"loss": "much"}}', "case 'base' holds something that is not a number"),
         ('{"mine": {"loss": 1}}', "holds no case of the vectors"),
     ],

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from pld_edu.check import cases, check_loss, checker
+from pld_edu.check import check_loss
 from tests.support import mutants
 
 
@@ -87,6 +87,14 @@ def test_a_mistake_and_a_factor():
     assert "3 times" in report.causes[1].sentence
 
 
+def test_a_blend_names_its_two_parts():
+    report = check_loss(partial(mutants.pld, ce=0.3))
+    assert mistakes(report) == ["extra-cross-entropy"]
+    assert report.causes[0].sentence == "The right loss plus 0.3 times cross-entropy."
+    report = check_loss(mutants.VARIANTS["extra-kd", "mixed"])
+    assert report.causes[0].sentence == "0.5 times the right loss plus 0.5 times KD's term."
+
+
 def test_a_mistake_and_low_precision():
     assert mistakes(check_loss(mutants.half_and_summed)) == ["low-precision", "sum-over-batch"]
 
@@ -132,29 +140,29 @@ def test_numpy_gradient_is_judged():
     assert any("gradients were not judged" in n for n in check_loss(mutants.numpy_pld).notes)
 
 
-@pytest.fixture
-def quick_jax():
-    """Compiling takes most of the time, and no case is large."""
-    if mutants.jax is None:
-        pytest.skip("JAX is not installed")
-    mutants.jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    mutants.jax.config.update("jax_disable_most_optimizations", False)
+def test_a_gradient_a_little_off_is_shown_in_numbers():
+    def off(*args, **kwargs):
+        return mutants.numpy_gradient(*args, **kwargs) * 1.0005
+
+    report = check_loss(mutants.numpy_pld, gradient=off)
+    assert mistakes(report) == ["gradient-wrong"]
+    assert "-0.19671 at [0, 0] of two-classes, where -0.196612 is right" in str(report.causes[0])
 
 
-@pytest.mark.usefixtures("quick_jax")
-def test_jax():
-    report = check_loss(mutants.jax_pld)
-    assert report.passed
-    assert report.causes == ()
-    assert "values and gradients, JAX" in report.judged_as
+def test_a_gradient_of_another_shape():
+    def first_row(*args, **kwargs):
+        return mutants.numpy_gradient(*args, **kwargs)[0]
+
+    report = check_loss(mutants.numpy_pld, gradient=first_row)
+    assert mistakes(report) == ["gradient-wrong"]
+    assert "has shape (2,) for logits (1, 2)" in report.causes[0].sentence
 
 
-@pytest.mark.usefixtures("quick_jax")
-def test_jax_wrong(monkeypatch):
-    few = [c for c in cases() if c.student_logits.shape[1] <= 4 and "temperature" not in c.flags]
-    monkeypatch.setattr(checker, "all_cases", lambda: few)  # Each shape is a compilation.
-    assert mistakes(check_loss(mutants.jax_summed)) == ["sum-over-batch"]
+def test_a_gradient_that_cannot_be_had():
+    report = check_loss(mutants.no_backward)
+    assert mistakes(report) == ["gradient-wrong"]
+    assert "cannot be had: NotImplementedError: no backward" in report.causes[0].sentence
+    assert not any(c.outcome == "convention" for c in report.cases)
 
 
 @pytest.mark.parametrize("fn", [mutants.list_mle, mutants.list_mle_by_classes])

@@ -118,6 +118,20 @@ class _Doubled(torch.autograd.Function):
         return 2.0 * grad
 
 
+class _NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise NotImplementedError("no backward")
+
+
+def no_backward(student_logits, teacher_logits, labels, temperature=1.0):
+    return pld(_NoBackward.apply(student_logits), teacher_logits, labels, temperature)
+
+
 def gradient_doubled(student_logits, teacher_logits, labels, temperature=1.0):
     return pld(_Doubled.apply(student_logits), teacher_logits, labels, temperature)
 
