@@ -141,15 +141,21 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     known = names_for(experiment.dataset)
     for name in (experiment.teacher, experiment.student):
         if name not in known:
-            sentence = f"no network for {experiment.dataset} is called {name!r}"
-            parser.error(f"{sentence}; there are {', '.join(known)}")
+            what = f"no network for {experiment.dataset} is called {name!r}"
+            parser.error(f"{what}; there are {', '.join(known)}")
     out = options.out or Path("runs") / experiment.dataset
     folder = distill.run_folder(experiment, out)
     finished = distill.is_finished(folder)
     try:
         device = distill.resolve_device(options.device)
         if not finished and jobs.is_first():
-            print(_plan(experiment), flush=True)
+            settings, seeds = len(experiment.settings), experiment.seeds
+            print(
+                f"{experiment.dataset}: {experiment.teacher} teaches {settings * seeds} students "
+                f"{experiment.student} side by side{' seed by seed' * experiment.images} "
+                f"({settings} settings, {seeds} seeds), {experiment.student_recipe.epochs} epochs.",
+                flush=True,
+            )
         run = distill.run(experiment, out, device=device)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -166,16 +172,6 @@ def _distill(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     plots.comparison(run.rows).savefig(folder / "figure.png")
     print(f"\n{report(run.rows, run.teacher)}\n\nRows, logits and figure.png are in {folder}")
     return 0
-
-
-def _plan(experiment: Experiment) -> str:
-    settings, seeds = len(experiment.settings), experiment.seeds
-    together = "side by side seed by seed" if experiment.images else "side by side"
-    return (
-        f"{experiment.dataset}: {experiment.teacher} teaches {settings * seeds} students "
-        f"{experiment.student} {together} ({settings} settings, {seeds} seeds), "
-        f"{experiment.student_recipe.epochs} epochs."
-    )
 
 
 def _experiment(options: argparse.Namespace) -> Experiment:

@@ -170,8 +170,10 @@ class Distillation:
         """
         experiment, images = self.experiment, self.experiment.images
         if images:
-            shared = "dataset", "teacher", "train", "held_out", "teacher_recipe", "teacher_seed"
-            jobs.claim(self.home, {name: experiment.note[name] for name in (*shared, "precision")})
+            shared = "dataset", "train", "held_out", "precision"
+            note = experiment.note.items()
+            own = {k: v for k, v in note if k in shared or k.startswith("teacher")}
+            jobs.claim(self.home, own)
         teacher = self.build(experiment.teacher, experiment.teacher_seed)
         finished, checkpoint = (self.home / f"teacher.{kind}" for kind in ("pt", "checkpoint"))
         if not finished.exists():

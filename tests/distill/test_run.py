@@ -2,6 +2,7 @@ import itertools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,6 +308,12 @@ def test_a_second_student_learns_from_the_same_teacher(runs, monkeypatch):
     assert trained == ["ce with seed 0"]
     assert run.teacher["top1"] == finished.teacher["top1"]
     assert run.teacher["epochs"] == finished.teacher["epochs"]
+
+
+def test_a_teacher_is_noted_with_what_it_depends_on(runs):
+    note = json.loads((runs["images"].folder.parent / "resnet14" / "experiment.json").read_text())
+    recorded = Path(__file__).parents[2] / "notebooks/results/cifar100/resnet20/experiment.json"
+    assert list(note) == list(json.loads(recorded.read_text()))
 
 
 def test_a_teacher_trained_otherwise_is_not_taken(runs):
