@@ -71,7 +71,7 @@ class TeacherTargets:
         Raises
         ------
         ValueError
-            As `losses.pld_loss`, or for teacher logits that are not finite.
+            As in `losses.pld_loss`, and for teacher logits that are not finite.
         """
         check_finite("teacher_logits", as_logits("teacher_logits", teacher_logits).detach())
         y, _ = as_labels(labels, teacher_logits, ignore_index=None)
@@ -123,9 +123,9 @@ def pld_loss_from_targets(
     Raises
     ------
     ValueError
-        As `losses.pld_loss`, or for student logits that are not finite.
+        As in `losses.pld_loss`, and for student logits that are not finite.
     RuntimeError
-        When a second derivative is asked for.
+        When a second derivative of the usual batch is asked for.
     """
     check_reduction(reduction)
     if not isinstance(targets, TeacherTargets):

@@ -152,6 +152,14 @@ def test_weights_survive_a_tiny_temperature():
     np.testing.assert_allclose(rows, np.array([1.0, 0.5]) * np.log(2), rtol=1e-6)
 
 
+def test_a_teacher_who_is_all_but_sure_that_the_label_is_wrong():
+    s, t, y = [0.5, -1.0, 2.0], [0.0, 900.0, 899.0], 0
+    truth, slope = exact.pld(s, t, y)
+    loss, gradient = value_and_gradient(*tensors(s, t, y))
+    assert exact.loss_error(loss, truth) < FLOAT64
+    assert exact.gradient_error(gradient, slope) < FLOAT64
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_the_incoming_gradient_scales_ours_and_the_graph_can_be_kept(reduction):
     s, t, y = tensors(*cases.batch((3,)))

@@ -89,6 +89,8 @@ def test_classes_beyond_15_and_16_bits(classes):
     live.backward()
     assert loss.item() == pytest.approx(live.item(), rel=TOLERANCE.loss)
     torch.testing.assert_close(gradient, leaf.grad, rtol=0, atol=1e-9)
+    far = fast.pld_loss_from_targets(1000 * s, cached)  # by `losses`
+    assert far.item() == pytest.approx(losses.pld_loss(1000 * s, t, y).item(), rel=TOLERANCE.loss)
 
 
 def test_given_weights_are_kept_in_rank_order():
