@@ -41,7 +41,7 @@ def _about_intervals(seeds: int) -> str:
         )
     return (
         f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch order), "
-        "with one teacher and one training\nset, each on its own."
+        "with one teacher,\none training set and one test set, each on its own."
     )
 
 

@@ -83,3 +83,25 @@ def test_order_on_cifar100_is_the_one_of_the_recorded_rows() -> None:
     for row in scaled:
         if row["method"] != "ce":
             assert min(rivals) <= row["top1"] <= max(rivals)
+
+
+def test_leads_in_known_worlds_are_those_that_notebook_10_prints() -> None:
+    (name,) = (ROOT / "notebooks").glob("10_*.ipynb")
+    printed = "".join(
+        "".join(output.get("text", ""))
+        for cell in read_cells(name, "code")
+        for output in cell["outputs"]
+    )
+    lines = re.findall(r"^PLD - KD, (\w+) +T = (\d)  ([+-][\d.]+) .*?\]  (.*)$", printed, re.M)
+    leads = {(teacher, int(tau)): (float(lead), end) for teacher, tau, lead, end in lines}
+    assert len(leads) == 10
+    sentence = re.search(r"by ([\d.]+) points at T = 1 and ([\d.]+) at\s+T = 4", README)
+    assert sentence is not None
+    for tau, number in zip((1, 4), sentence.groups(), strict=True):
+        lead, end = leads["moody", tau]
+        assert (f"{lead:.1f}", end) == (number, "PLD better")
+    for teacher in ("exact", "saturated", "timid"):
+        for tau in (1, 4):
+            lead, end = leads[teacher, tau]
+            assert -1.1 < lead < 0
+            assert end != "PLD better"
