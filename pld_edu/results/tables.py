@@ -21,9 +21,8 @@ Student {student}: {teacher["student_parameters"]:,} parameters.
 
 {comparison_table(compare(rows))}
 
-{_about_intervals(len({row["seed"] for row in rows}))} Lines at T = 1 are set against KD at T = 1, \
-picked ones against KD at the T picked for KD; the
-pick has the best held-out accuracy:
+{_about_intervals(len({row["seed"] for row in rows}))} Lines at T = 1 are set against KD at T = 1,
+picked ones against KD at the T picked for KD; the pick has the best held-out accuracy:
 
 {held_out_table(rows)}
 
@@ -41,7 +40,7 @@ def _about_intervals(seeds: int) -> str:
         )
     return (
         f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch order), "
-        "with one teacher,\none training set and one test set, each on its own."
+        "with one\nteacher, training set and test set, each on its own."
     )
 
 

@@ -89,7 +89,8 @@ def test_report_names_teacher_student_seeds_and_fits_120_columns():
     rows = make_rows({CE: [50, 51, 52], KD1: [50, 52, 56]}, {CE: 50.0, KD1: 50.0})
     text = report(iter(rows), TEACHER)
     assert "Teacher cnn: 12,970 parameters, Top-1 98.6%. Student mlp32: 1,642" in text
-    assert "over 3 student seeds (initial weights and batch order), with one teacher" in text
+    assert "over 3 student seeds (initial weights and batch order), with one\nteacher, " in text
+    assert "teacher, training set and test set, each on its own." in text
     assert max(map(len, text.splitlines())) <= 120
 
 
