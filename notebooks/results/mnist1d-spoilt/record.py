@@ -9,6 +9,7 @@ both are kept, and held-out data picks. (0.02 and 0.6 were tried with five seeds
 """
 
 import json
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from pld_edu.distill.experiment import EXPERIMENTS
-from pld_edu.distill.run import Splits, load_splits, train_students, train_teacher
+from pld_edu.distill.run import Distillation, accuracy
 from pld_edu.distill.train import predict
-from pld_edu.results.metrics import top_k_accuracy
 
 HERE = Path(__file__).parent
 SEEDS = range(10)
@@ -60,25 +60,36 @@ def with_noise(labels: Tensor, share: float) -> Tensor:
     return noisy
 
 
-def teach(case: Case, splits: Splits) -> nn.Module:
+def load() -> Distillation:
+    """Training, held-out and test data, all labels right."""
+    return Distillation(BASE, HERE, progress=False)
+
+
+def adapt(data: Distillation, folder: str, noise: float, **changes: Any) -> Distillation:
+    """The same data with wrong labels in the training set, other settings, another folder."""
+    adapted = copy(data)
+    adapted.home = adapted.folder = Path(folder)
+    adapted.train = data.train._replace(labels=with_noise(data.train.labels, noise))
+    adapted.experiment = replace(BASE, **changes)
+    return adapted
+
+
+def teach(data: Distillation, case: Case) -> nn.Module:
     """The teacher of a case, trained."""
-    train, held_out, _ = splits
-    taught = train._replace(labels=with_noise(train.labels, case.teacher_noise))
     recipe = replace(BASE.teacher_recipe, epochs=case.epochs)
-    experiment = replace(BASE, teacher_recipe=recipe)
     with TemporaryDirectory() as folder:
-        return train_teacher(experiment, taught, held_out, Path(folder), progress=False)[0]
+        adapted = adapt(data, folder, case.teacher_noise, teacher_recipe=recipe)
+        return adapted.train_teacher()[0]
 
 
-def describe(case: Case, teacher: nn.Module, splits: Splits) -> dict[str, Any]:
+def describe(data: Distillation, case: Case, teacher: nn.Module) -> dict[str, Any]:
     """The teacher's test accuracy, and its mean weight of the label that the students get.
 
     The weight softmax(t / tau)_y is also given over those samples alone whose label y is wrong.
     """
-    train, _, test = splits
-    t, labels = predict(teacher, train.inputs), with_noise(train.labels, case.label_noise)
-    wrong = labels != train.labels
-    found = {"top1": top_k_accuracy(predict(teacher, test.inputs).numpy(), test.labels.numpy(), 1)}
+    t, labels = predict(teacher, data.train.inputs), with_noise(data.train.labels, case.label_noise)
+    wrong = labels != data.train.labels
+    found = {"top1": accuracy(predict(teacher, data.test.inputs), data.test)}
     for tau in (1.0, 4.0):
         weight = (t / tau).softmax(-1).gather(-1, labels[:, None])[:, 0]
         found[f"label_weight_t{tau:g}"] = weight.mean().item()
@@ -88,30 +99,27 @@ def describe(case: Case, teacher: nn.Module, splits: Splits) -> dict[str, Any]:
 
 
 def students(
-    case: Case, teacher: nn.Module, splits: Splits, rate: float, seeds: range = SEEDS
+    data: Distillation, case: Case, teacher: nn.Module, rate: float, seeds: range = SEEDS
 ) -> list[dict[str, Any]]:
     """One row for each setting and seed, at one learning rate."""
-    train, held_out, test = splits
-    learnt = train._replace(labels=with_noise(train.labels, case.label_noise))
     recipe = replace(BASE.student_recipe, learning_rate=rate)
-    experiment = replace(BASE, student_recipe=recipe, seeds=len(seeds))
     with TemporaryDirectory() as folder:
-        home = Path(folder)
-        train_students(experiment, seeds, teacher, (learnt, held_out, test), home, progress=False)
-        rows = json.loads((home / f"seed-{seeds[0]}.json").read_text())["rows"]
+        adapted = adapt(data, folder, case.label_noise, student_recipe=recipe, seeds=len(seeds))
+        adapted.train_students(seeds, teacher)
+        rows = json.loads(adapted.part(seeds).read_text())["rows"]
     return [{key: row[key] for key in KEPT} | {"learning_rate": rate} for row in rows]
 
 
 def main() -> None:
     """Train everything and write it down."""
     torch.set_num_threads(1)
-    splits = load_splits(BASE)
+    data = load()
     teachers, rows = [], []
     for name, case in CASES.items():
-        teacher = teach(case, splits)
-        teachers.append({"case": name, **case._asdict(), **describe(case, teacher, splits)})
+        teacher = teach(data, case)
+        teachers.append({"case": name, **case._asdict(), **describe(data, case, teacher)})
         for rate in RATES:
-            rows += [{"case": name, **row} for row in students(case, teacher, splits, rate)]
+            rows += [{"case": name, **row} for row in students(data, case, teacher, rate)]
         print(json.dumps(teachers[-1]), flush=True)
     for name, found in (("teachers", teachers), ("rows", rows)):
         lines = ",\n".join(json.dumps(line) for line in found)
