@@ -28,6 +28,7 @@ def run(code: str) -> str:
 HEAVY = ("jax", "matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm")
 
 
+@pytest.mark.slow
 def test_what_needs_no_pytorch_loads_none():
     code = f"""
 import sys, pld_edu

@@ -98,6 +98,7 @@ def test_jax():
     assert "values and gradients, JAX" in report.judged_as
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_jax")
 def test_jax_wrong(monkeypatch):
     few = [c for c in cases() if c.student_logits.shape[1] <= 4 and "temperature" not in c.flags]
@@ -105,6 +106,7 @@ def test_jax_wrong(monkeypatch):
     assert names(check_loss(mutants.jax_summed)) == ["sum-over-batch"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_jax")
 def test_jax_code_is_recognised():
     assert framework(mutants.jax.jit(mutants.jax_pld)) == "jax"
@@ -191,6 +193,7 @@ def test_hanging_for_ever_ends():
     assert sum(c.outcome == "skipped" for c in report.cases) == len(report.cases) - 3
 
 
+@pytest.mark.slow
 def test_numpy_check_imports_neither_torch_nor_jax():
     code = (
         "import sys, numpy as np\n"

@@ -79,6 +79,7 @@ def test_wrong_is_1(command, capsys):
     assert "sum-over-batch" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_crash_is_a_finding_and_the_other_cases_are_still_run(command):
     status, report = command("mine.py:crashes")
     assert status == 1
@@ -89,6 +90,7 @@ def test_a_crash_is_a_finding_and_the_other_cases_are_still_run(command):
     assert outcomes["spread-20000"] == "right"
 
 
+@pytest.mark.slow
 def test_a_hang_outside_python_is_ended(command):
     status, report = command("mine.py:hangs_in_c", "--timeout", "0.2")
     assert status == 1
@@ -98,7 +100,11 @@ def test_a_hang_outside_python_is_ended(command):
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("mine.py:takes_two", "takes 2 positional arguments but 3 were given"),
+        pytest.param(
+            "mine.py:takes_two",
+            "takes 2 positional arguments but 3 were given",
+            marks=pytest.mark.slow,  # The child tries every framework.
+        ),
         ("mine.py:number", "is a int, not a function"),
         ("mine.py:absent", "has no attribute 'absent'"),
         ("nowhere.py:f", "no file nowhere.py"),

@@ -56,6 +56,7 @@ def test_the_usual_batch_is_not_handed_over(name, no_function):
         LOSSES[name](*batch())
 
 
+@pytest.mark.slow
 @each_loss
 def test_compiles_without_a_break(name, no_function):
     s, t, y = batch()

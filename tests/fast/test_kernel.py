@@ -166,6 +166,7 @@ def test_nothing_bad_is_silent(interpreted):
     assert interpreted[0]["-inf in the student alone"][0].item() == inf
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize(("capability", "teacher"), [(80, "fp32"), (90, "bf16")])
 def test_compiles_for_an_a100_and_an_h100_without_one(capability, teacher, tmp_path, monkeypatch):

@@ -111,6 +111,7 @@ def test_forward_mode_hessian_is_the_reverse_mode_one(name):
     assert hessian.abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @each_loss
 def test_compiles_without_a_break(name):
     s, t, y = batch()
@@ -123,6 +124,7 @@ def test_compiles_without_a_break(name):
     torch.testing.assert_close(compiled_leaf.grad, leaf.grad, rtol=FLOAT64, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler")
 def test_compiles_with_inductor_for_masked_and_ignored_rows():
@@ -141,6 +143,7 @@ def test_compiles_with_inductor_for_masked_and_ignored_rows():
     assert (s.grad[1] == 0).all()
 
 
+@pytest.mark.slow
 def test_likelihood_and_ranking_compile():
     s, t, y = batch()
     order = torch.tensor([2, 0, 3])
@@ -151,6 +154,7 @@ def test_likelihood_and_ranking_compile():
     assert ranking.tolist() == [exact.ranking(b, label) for _, b, label in cases.singles(s, t, y)]
 
 
+@pytest.mark.slow
 def test_the_gradient_in_closed_form_compiles_and_maps():
     s, t, y = batch()
     slopes = [exact.pld(*row)[1] for row in cases.singles(s, t, y)]
@@ -162,6 +166,7 @@ def test_the_gradient_in_closed_form_compiles_and_maps():
     assert losses.pld_gradient(*(z.to("meta") for z in (s, t, y))).shape == (3, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: type(module).__name__)
 def test_modules_compile(module):
     s, t, y = batch()
