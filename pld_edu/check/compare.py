@@ -74,11 +74,13 @@ class CheckedCase:
         "convention" (another rule for ties), "weak" (beyond 100), "expected failure: reason".
         """
         state, slope = self.result.state, self.got_gradient
-        right = self.loss_right and not self.result.gradient_error
-        right = right and (slope is None or self._agree(slope, self.expected_gradient))
         if state == "skipped":
             return state
-        if not self.finite if "nan" in self.flags else right:
+        right = self.loss_right and not self.result.gradient_error
+        right = right and (slope is None or self._agree(slope, self.expected_gradient))
+        if "nan" in self.flags:
+            right = not self.finite
+        if right:
             return "right"
         if "extreme" in self.flags and state in ("ok", "raises"):
             return "weak"
@@ -107,9 +109,7 @@ class CheckedCase:
         if "ties" in self.flags:
             orders = [t - 1e-6 * np.array(p) for p in permutations(range(t.shape[-1]))]
         return any(
-            all(
-                self._reproduced(got, of(variant, self.case, keys).real, slack) for got, of in pairs
-            )
+            all(self._reproduced(x, of(variant, self.case, keys).real, slack) for x, of in pairs)
             for keys in orders
         )
 

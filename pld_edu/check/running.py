@@ -5,7 +5,6 @@ an alarm ends slow calls. The command gets a name and lets a child import and ca
 that does not answer is ended, and another one goes on with the next case.
 """
 
-import importlib
 import importlib.util
 import multiprocessing
 import signal

@@ -95,6 +95,11 @@ def test_a_blend_names_its_two_parts():
     assert report.causes[0].sentence == "0.5 times the right loss plus 0.5 times KD's term."
 
 
+def test_large_wrong_numbers_may_have_large_rounding_errors():
+    report = check_loss(partial(mutants.pld, weights="logits", factor=500.0))
+    assert mistakes(report) == ["weights-without-softmax", "constant-factor"]
+
+
 def test_a_mistake_and_low_precision():
     assert mistakes(check_loss(mutants.half_and_summed)) == ["low-precision", "sum-over-batch"]
 
@@ -156,6 +161,15 @@ def test_a_gradient_of_another_shape():
     report = check_loss(mutants.numpy_pld, gradient=first_row)
     assert mistakes(report) == ["gradient-wrong"]
     assert "has shape (2,) for logits (1, 2)" in report.causes[0].sentence
+
+
+def test_a_gradient_that_is_zero_for_single_rows_only():
+    def for_batches(student_logits, *args, **kwargs):
+        slope = mutants.numpy_gradient(student_logits, *args, **kwargs)
+        return slope * (2 if len(slope) > 1 else 0)
+
+    report = check_loss(mutants.numpy_pld, gradient=for_batches)
+    assert mistakes(report) == ["gradient-wrong"]
 
 
 def test_a_gradient_that_cannot_be_had():

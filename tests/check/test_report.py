@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from pld_edu.check import check_loss
+from pld_edu.check import Report, cases, check_loss
+from pld_edu.check.adapters import Result
+from pld_edu.check.cases import random_cases
+from pld_edu.check.compare import compare
+from pld_edu.check.variants import LossVariant
 from tests.support import mutants
 
 
@@ -36,3 +41,15 @@ def test_report_as_html_escapes_what_it_quotes():
     html = check_loss(fails, framework="numpy")._repr_html_()
     assert "&lt;b&gt;not bold" in html
     assert "<b>not bold" not in html
+
+
+def test_smallest_case_is_a_published_one_if_there_is_one():
+    random = random_cases(np.random.default_rng(0))
+    published = [c for c in cases() if c.id in ("ten-classes", "hundred-classes")]
+
+    def smallest(wrong):
+        results = [Result(case, loss=np.array(-1.0)) for case in wrong]
+        return Report(False, (), tuple(compare(results, LossVariant(), {}))).smallest.id
+
+    assert smallest([*random, *published]) == "ten-classes"
+    assert smallest(random[::-1]) == "random-1"

@@ -69,6 +69,7 @@ VARIANTS = {
     ("eps-in-log", "in the probability"): partial(pld, eps=1e-8, eps_at="probability"),
     ("eps-in-log", "clamp"): partial(pld, eps=1e-12, eps_at="clamp"),
     ("eps-in-log", "float32's eps"): partial(pld, eps=2.0**-23),
+    ("truncated", "the list itself"): partial(pld, cut=3),
     ("extra-cross-entropy", "mixed"): partial(pld, factor=0.9, ce=0.1),
     ("extra-kd", "mixed"): partial(pld, factor=0.5, kd=0.5),
 }

@@ -44,6 +44,7 @@ def pld(
     classes="sum",
     batch="mean",
     top=None,
+    cut=None,
     skip=0,
     ce=0.0,
     kd=0.0,
@@ -68,6 +69,7 @@ def pld(
     order = rank(keys, labels, descending, label)
     if inverse:
         order = order.argsort(-1)
+    order = order[:, :cut]
     x = s.gather(1, order)
 
     if eps:
