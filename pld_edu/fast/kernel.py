@@ -125,7 +125,7 @@ def _ranking(t, k, label, classes, HALF: tl.constexpr):
     key = ~(bits ^ ((bits >> 31) & 0x7FFFFFFF))
     key = tl.where(k == label, -0x80000000, key)
     key = tl.where(k < classes, key, 0x7FFFFFFF)
-    if HALF:  # 19 bits hold any float16 or bfloat16, and 12 a class
+    if HALF:  # 19 bits hold any float16 or bfloat16, and 12 bits a class index
         return tl.sort(((key >> 13) << 12) | k) & 0xFFF
     return (tl.sort((key.to(tl.int64) << 32) | k) & 0xFFFFFFFF).to(tl.int32)
 
