@@ -99,16 +99,7 @@ def _live(
 class PLDLoss(losses.PLDLoss):
     """`pld_loss` as a module, called ``(student_logits, teacher_logits, labels)``."""
 
-    def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return pld_loss(
-            student_logits,
-            teacher_logits,
-            labels,
-            temperature=self.temperature,
-            weights=self.weights,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-        )
+    function = staticmethod(pld_loss)
 
 
 class WithGradient(torch.autograd.Function):

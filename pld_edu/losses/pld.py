@@ -176,6 +176,8 @@ def pld_gradient(
 class PLDLoss(nn.Module):
     """`pld_loss` as a module, called ``(student_logits, teacher_logits, labels)``."""
 
+    function = staticmethod(pld_loss)  # `fast.PLDLoss` has another one
+
     def __init__(
         self,
         temperature: float = 1.0,
@@ -192,7 +194,7 @@ class PLDLoss(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return pld_loss(
+        return self.function(
             student_logits,
             teacher_logits,
             labels,
