@@ -16,18 +16,21 @@ def small(monkeypatch):
     monkeypatch.setitem(cli.EXPERIMENTS, "mnist1d", SMALL)
 
 
+@pytest.mark.slow
 def test_help_needs_no_torch():
     code = "import sys, pld_edu.cli; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout == "[]\n", answer.stderr
 
 
+@pytest.mark.slow
 def test_as_a_module():
     command = [sys.executable, "-m", "pld_edu.cli", "--version"]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert (answer.returncode, answer.stdout) == (0, f"pld_edu {pld_edu.__version__}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["distill", "bench"])
 def test_base_install_names_the_extra(command):
     code = (

@@ -97,14 +97,11 @@ def test_a_hang_outside_python_is_ended(command):
     assert names(report) == ["hangs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        pytest.param(
-            "mine.py:takes_two",
-            "takes 2 positional arguments but 3 were given",
-            marks=pytest.mark.slow,  # The child tries every framework.
-        ),
+        ("mine.py:takes_two", "takes 2 positional arguments but 3 were given"),
         ("mine.py:number", "is a int, not a function"),
         ("mine.py:absent", "has no attribute 'absent'"),
         ("nowhere.py:f", "no file nowhere.py"),

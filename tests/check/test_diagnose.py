@@ -44,6 +44,7 @@ def test_missing_detach_is_named_though_the_numbers_are_right():
     assert report.passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mutants.UNKNOWN)
 def test_what_nobody_knows_is_called_unknown(name):
     report = check_loss(mutants.UNKNOWN[name])
@@ -73,6 +74,7 @@ def random_pairs(n):
     return Random(2506).sample(pairs, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), random_pairs(8))
 def test_random_pairs_are_named_as_pairs(first, second):
     fn = partial(mutants.pld, **mutants.SWITCHES[first], **mutants.SWITCHES[second])
@@ -81,6 +83,7 @@ def test_random_pairs_are_named_as_pairs(first, second):
     assert sorted(mistakes(report)) == sorted([first, second])
 
 
+@pytest.mark.slow
 def test_a_mistake_and_a_factor():
     report = check_loss(partial(mutants.pld, descending=False, factor=3.0))
     assert mistakes(report) == ["tail-ascending", "constant-factor"]

@@ -125,6 +125,7 @@ def drop_labels(path):
     np.savez(path, **{k: v for k, v in np.load(path).items() if k != "test_labels"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

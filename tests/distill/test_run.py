@@ -18,6 +18,8 @@ from pld_edu.results.methods import Setting
 from tests.support.small_images import SMALL_IMAGES, slice_of_cifar100
 from tests.support.small_run import SMALL
 
+pytestmark = pytest.mark.slow  # Almost every test here trains.
+
 EXPERIMENTS = {"mnist1d": SMALL, "images": SMALL_IMAGES}
 METHODS = {"mnist1d": ("kd", "dist", "pld"), "images": ("dist", "dkd", "pld")}
 
@@ -169,7 +171,7 @@ def interrupt_at(step, monkeypatch):
     ("name", "steps"),
     [
         ("mnist1d", (4 + 2, 4 + 4 + 2)),
-        pytest.param("images", (3 + 2, 3 + 3 + 2, 3 + 3 + 2), marks=pytest.mark.slow),
+        ("images", (3 + 2, 3 + 3 + 2, 3 + 3 + 2)),
     ],
 )
 def test_an_interrupted_run_resumes_to_the_same_rows(name, steps, runs, tmp_path, monkeypatch):

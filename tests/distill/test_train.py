@@ -89,6 +89,7 @@ def test_the_learning_rate_falls_along_half_a_cosine(tmp_path):
     assert -np.diff(places) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_shared_batches_give_each_method_what_it_gets_alone(
     setting, plain, splits, teacher, tmp_path
@@ -102,10 +103,11 @@ def test_shared_batches_give_each_method_what_it_gets_alone(
     assert all(not torch.equal(weight, other.classifier.weight) for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "settings"),
     [
-        pytest.param(RECIPE, SETTINGS, id="sgd", marks=pytest.mark.slow),
+        pytest.param(RECIPE, SETTINGS, id="sgd"),
         pytest.param(ADAMW, SETTINGS[2:3], id="adamw"),
     ],
 )
@@ -168,6 +170,7 @@ def interrupt_in_the_second_epoch(students):
     return after_epoch
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_resumes_to_the_same_bits(plain, splits, teacher, tmp_path):
     interrupt = interrupt_in_the_second_epoch(len(SETTINGS))
     with pytest.raises(Interrupted):

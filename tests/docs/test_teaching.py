@@ -261,6 +261,7 @@ def make_slides() -> ModuleType:
 DECKS = sorted((ROOT / "notebooks").glob("0[1-7]_*.ipynb")) + sorted(ROOT.glob("notebooks/11_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deck", DECKS, ids=lambda path: path.stem)
 def test_slides_need_no_other_host_and_keep_the_answer_back(deck: Path) -> None:
     slides = make_slides()

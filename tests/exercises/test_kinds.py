@@ -58,6 +58,7 @@ def test_exercise_is_well_made(exercise: Any) -> None:
         assert exercise.check(exercise.right) == exercise.praise
 
 
+@pytest.mark.slow
 def test_importing_exercises_for_numpy_loads_no_torch() -> None:
     code = (
         "import sys\nfrom pld_edu.exercises import exercises\n"
