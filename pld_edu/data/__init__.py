@@ -1,8 +1,6 @@
-"""The data sets, as NumPy arrays: MNIST-1D made on the spot, CIFAR-100 downloaded once, a shipped
-slice of it, and the NASCAR 2002 rankings.
+"""MNIST-1D, CIFAR-100, a shipped slice of it, and the NASCAR 2002 rankings, as NumPy arrays.
 
-Importing this needs NumPy alone. A data set whose package is not installed raises ImportError and
-names the extra that brings it.
+A data set whose package is not installed raises ImportError and names the extra that brings it.
 """
 
 from .cifar import cifar100, cifar100_slice, class_names

@@ -8,7 +8,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from functools import cache
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
     Parameters
     ----------
     train, held_out, test : int
-        Images in each split, at least 1: the first of the 50,000 for training, the last of them,
-        and the first of the 10,000 for testing.
+        Images in each split: the first of the 50,000 for training, the last of them, and the
+        first of the 10,000 for testing. None, or more than there are, is a ValueError.
 
     Returns
     -------
@@ -42,8 +42,6 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
 
     Raises
     ------
-    ValueError
-        Sizes that the data set cannot give.
     OSError
         The download failed; the message says which file to put where by hand.
     """
@@ -61,26 +59,22 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
 
 
 def cifar100_slice() -> Split:
-    """A thousand images of CIFAR-100, uint8 [1000, 32, 32, 3], shipped without loss: ten per class.
+    """A thousand images of CIFAR-100, uint8 [1000, 32, 32, 3], shipped without loss.
 
     They are the first ten of each class among those that `cifar100` holds out by default, so no
-    network trained by the defaults has seen them. The labels run 0..99 ten times, so every hundred
-    images have one of each class; `class_names` names them.
+    network trained by the defaults has seen them. The labels run 0..99 ten times.
     """
     with needs_extra("distill"):
         from PIL import Image
     with (files(__package__) / "cifar100_slice.webp").open("rb") as file:
         mosaic = np.asarray(Image.open(file).convert("RGB"))
     tiles = mosaic.reshape(CLASSES, SIDE, 10, SIDE, 3).transpose(2, 0, 1, 3, 4)
-    labels = np.tile(np.arange(CLASSES), 10)
-    return Split(np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE, 3)), labels)
+    return Split(tiles.reshape(-1, SIDE, SIDE, 3), np.tile(np.arange(CLASSES), 10))
 
 
-@cache
 def class_names() -> tuple[str, ...]:
     """The 100 classes in the order of their labels, ``apple`` to ``worm``."""
-    text = (files(__package__) / "cifar100_classes.txt").read_text(encoding="utf-8")
-    return tuple(text.split())
+    return tuple((files(__package__) / "cifar100_classes.txt").read_text(encoding="utf-8").split())
 
 
 def cache_file() -> Path:
@@ -97,34 +91,29 @@ def load() -> tuple[Split, Split]:
             return _read(path)
         except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             warnings.warn(f"{path} is damaged ({error}); writing it anew", stacklevel=2)
-    full = _download(path.parent)
-    write_atomically(path, lambda unfinished: np.savez(unfinished, **full))
+    write_atomically(path, lambda unfinished: np.savez(unfinished, **_download(path.parent)))
     return _read(path)
 
 
 def _read(path: Path) -> tuple[Split, Split]:
-    shapes = {
-        "train_images": (TRAIN, SIDE, SIDE, 3),
-        "train_labels": (TRAIN,),
-        "test_images": (TEST, SIDE, SIDE, 3),
-        "test_labels": (TEST,),
-        "class_names": (CLASSES,),
-    }
     with np.load(path) as stored:
-        full = {name: stored[name] for name in shapes}
-    for name, values in full.items():
-        if values.shape != shapes[name]:
-            raise ValueError(f"{name} is {list(values.shape)} instead of {list(shapes[name])}")
-        if name.endswith("images") and values.dtype != np.uint8:
-            raise ValueError(f"{name} is {values.dtype} instead of uint8")
-        if name.endswith("labels") and not np.isin(values, np.arange(CLASSES)).all():
-            raise ValueError(f"{name} has values other than 0..{CLASSES - 1}")
-    train = _sort(full["train_images"], full["train_labels"])
-    return train, _sort(full["test_images"], full["test_labels"])
+        if (shape := stored["class_names"].shape) != (CLASSES,):
+            raise ValueError(f"class_names is {list(shape)} instead of [{CLASSES}]")
+        return _read_split(stored, "train", TRAIN), _read_split(stored, "test", TEST)
 
 
-def _sort(images: np.ndarray, labels: np.ndarray) -> Split:
-    """By SHA-1 of the pixels; a few images are in the set twice, those by label."""
+def _read_split(stored: Mapping[str, np.ndarray], name: str, size: int) -> Split:
+    """Sorted by SHA-1 of the pixels; a few images are in the set twice, those by label."""
+    images, labels = stored[f"{name}_images"], stored[f"{name}_labels"]
+    for what, found, wanted in (
+        ("images", list(images.shape), [size, SIDE, SIDE, 3]),
+        ("images", images.dtype, np.dtype(np.uint8)),
+        ("labels", list(labels.shape), [size]),
+    ):
+        if found != wanted:
+            raise ValueError(f"{name}_{what} is {found} instead of {wanted}")
+    if not np.isin(labels, np.arange(CLASSES)).all():
+        raise ValueError(f"{name}_labels has values other than 0..{CLASSES - 1}")
     digests = [hashlib.sha1(image).digest() for image in np.ascontiguousarray(images)]
     order = sorted(range(len(images)), key=lambda place: (digests[place], labels[place]))
     return Split(images[order], labels[order].astype(np.int64))
@@ -136,8 +125,7 @@ def _download(folder: Path) -> dict[str, Any]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        train = CIFAR100(folder, train=True, download=True)
-        test = CIFAR100(folder, train=False, download=True)
+        train, test = (CIFAR100(folder, train=which, download=True) for which in (True, False))
     except (OSError, RuntimeError, EOFError) as error:
         raise OSError(
             f"CIFAR-100 could not be downloaded ({error}). Fetch {CIFAR100.url} in any other way "

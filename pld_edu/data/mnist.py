@@ -1,8 +1,4 @@
-"""MNIST-1D: ten digit shapes as noisy signals.
-
-This file and `cifar` are called after the family, and the functions after the data set: a file
-``mnist1d.py`` would be hidden by the function `pld_edu.data.mnist1d`.
-"""
+"""MNIST-1D. A file called ``mnist1d.py`` would be hidden by the function `pld_edu.data.mnist1d`."""
 
 import random
 
@@ -16,23 +12,18 @@ def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Datase
     """MNIST-1D (Greydanus and Kobak 2024): ten digit shapes as noisy signals of length 40.
 
     Each split is generated from a seed of its own (0, 1, 2) by the package `mnist1d`, which also
-    shifts and scales each split to mean 0 and std 1. That package seeds NumPy's and Python's
-    global random generators; they are put back as they were.
+    shifts and scales each split to mean 0 and std 1.
 
     Parameters
     ----------
     train, held_out, test : int
-        Samples in each split, a positive multiple of 10: the classes are equally frequent.
+        Samples in each split, a positive multiple of 10, since the ten classes are equally
+        frequent; anything else is a ValueError.
 
     Returns
     -------
     Dataset
         Three splits of inputs float32 [N, 40] and labels int64 [N].
-
-    Raises
-    ------
-    ValueError
-        A number of samples that is not a positive multiple of 10.
     """
     sizes = train, held_out, test
     if any(size < 10 or size % 10 for size in sizes):
@@ -52,7 +43,7 @@ def _generate(samples: int, seed: int) -> Split:
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         made = make_dataset(arguments)
-    finally:  # it seeds both generators, and the caller may be using them
+    finally:  # it seeds both global generators, and the caller may be using them
         random.setstate(state)
         np.random.set_state(numpy_state)  # noqa: NPY002
     return Split(made["x"].astype(np.float32), made["y"].astype(np.int64))

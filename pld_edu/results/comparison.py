@@ -40,10 +40,9 @@ class Interval(NamedTuple):
 
 
 class ComparisonRow(NamedTuple):
-    """A row of the comparison; differences are in points of Top-1, positive if it is ahead.
+    """A setting's Top-1, and its difference to CE's and KD's: positive if the setting is ahead.
 
-    A method stands at temperature 1, against KD at temperature 1, and once more (`picked`) at the
-    temperature that held-out accuracy picked for it, against KD at the one picked for KD.
+    KD is at temperature 1; if the setting is a pick (`picked`), at the temperature picked for KD.
     """
 
     setting: Setting
@@ -56,10 +55,9 @@ class ComparisonRow(NamedTuple):
 def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
     """Compare the methods by Top-1 on the test set, in the result rows of one teacher and student.
 
-    The picked temperature of a method has the highest mean `held_out_top1` over the seeds, and is
-    the lowest among equals. The test set has no part in it. First come cross-entropy and the other
-    methods at temperature 1, then each at its pick. Where the pick is temperature 1, a method's
-    two rows are the same students.
+    First come cross-entropy and the other methods at temperature 1, then each at its picked
+    temperature, which may be 1 again: the lowest of those with the highest mean `held_out_top1`
+    over the seeds. The test set has no part in the pick.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """What is measured of a network's logits: accuracy, calibration, agreement with its teacher.
 
 `logits` and `other_logits` are arrays [N, C], `labels` integers [N], and k is in 1..C; anything
-else is a ValueError. Between equal logits the lower class index comes first, as everywhere here.
+else is a ValueError. Between equal logits the lower class index comes first.
 """
 
 from typing import NamedTuple
@@ -22,26 +22,15 @@ class Reliability(NamedTuple):
     """Per bin of confidence, 0 to 1 in equal steps: arrays [bins]; NaN where a bin is empty.
 
     `confidence` is the mean largest probability of its samples, `accuracy` the share of them that
-    are classified correctly, `samples` their number.
+    are classified correctly, `samples` their number. `expected_error` is the expected calibration
+    error, `overconfidence` the mean confidence minus accuracy: above 0 if the network is too sure.
     """
 
     confidence: np.ndarray
     accuracy: np.ndarray
     samples: np.ndarray
-
-    @property
-    def expected_error(self) -> float:
-        """Expected calibration error: ``sum_b n_b / N |accuracy_b - confidence_b|``."""
-        return float(np.nansum(np.abs(self._weighted_gaps)))
-
-    @property
-    def overconfidence(self) -> float:
-        """Mean confidence minus accuracy: above 0 if the network is too sure."""
-        return float(np.nansum(self._weighted_gaps))
-
-    @property
-    def _weighted_gaps(self) -> np.ndarray:
-        return (self.confidence - self.accuracy) * self.samples / self.samples.sum()
+    expected_error: float
+    overconfidence: float
 
 
 def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> Reliability:
@@ -56,10 +45,13 @@ def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15) -> Reliabi
     right = logits.argmax(axis=-1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     samples = np.bincount(place, minlength=bins)
-    sums = (np.bincount(place, values, bins) for values in (confidence, right))
     with np.errstate(invalid="ignore"):  # 0 / 0 in an empty bin
-        confidence, accuracy = (total / samples for total in sums)
-    return Reliability(confidence, accuracy, samples)
+        confidence = np.bincount(place, confidence, bins) / samples
+        accuracy = np.bincount(place, right, bins) / samples
+    # sum_b n_b / N |confidence_b - accuracy_b|, and the same without | |
+    gaps = (confidence - accuracy) * samples / len(labels)
+    error, overconfidence = (float(np.nansum(each)) for each in (np.abs(gaps), gaps))
+    return Reliability(confidence, accuracy, samples, error, overconfidence)
 
 
 def kl_divergence(logits: ArrayLike, other_logits: ArrayLike) -> np.ndarray:
@@ -74,8 +66,7 @@ def kl_divergence(logits: ArrayLike, other_logits: ArrayLike) -> np.ndarray:
 def rank_correlation(logits: ArrayLike, other_logits: ArrayLike) -> np.ndarray:
     """Spearman's rank correlation over the classes, array [N]: 1 for the same order, -1 reversed.
 
-    Equal logits share the mean of their ranks. NaN where all logits of a row are equal: they have
-    no order.
+    Equal logits share the mean of their ranks. NaN where all logits of a row are equal.
     """
     a, b = (rankdata(each, axis=-1) for each in _matched(logits, other_logits))
     a, b = (each - each.mean(axis=-1, keepdims=True) for each in (a, b))

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import needs_extra
 from .comparison import by_setting, compare
-from .methods import COLOURS, MARKERS, TITLES, Setting
+from .methods import COLOURS, METHODS, Setting
 from .metrics import Reliability
 
 with needs_extra("distill"):
@@ -20,7 +20,7 @@ def comparison(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Every student's Top-1 as a pale dot; each setting's mean and 95% interval beneath.
 
     The settings of `pld_edu.results.comparison.compare` stand from top to bottom, each once; a
-    line marks the mean of cross-entropy. `rows` are result rows, as for `compare`.
+    line marks the mean of cross-entropy.
     """
     rows = list(rows)
     top1, found = by_setting(rows, "top1"), compare(rows)
@@ -28,7 +28,7 @@ def comparison(rows: Iterable[Mapping[str, Any]]) -> Figure:
     shown = {row.setting: row.top1 for row in found}
     figure, ((axes,),) = _canvas()
     for place, (setting, (mean, low, high)) in enumerate(shown.items()):
-        colour, marker, values = COLOURS[setting.method], MARKERS[setting.method], top1[setting]
+        (_, _, colour, marker), values = METHODS[setting.method], top1[setting]
         axes.plot(values, np.full(len(values), place - 0.16), marker, color=colour, ms=4, alpha=0.4)
         axes.plot([low, high], [place + 0.16] * 2, color=colour, lw=2)
         axes.plot(mean, place + 0.16, marker, color=colour, ms=7, markeredgecolor="white")
@@ -47,22 +47,22 @@ def temperature_curve(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Mean Top-1 against temperature, on the test set and on held-out data.
 
     Each method has a solid line with full markers (test) and a dashed one with open markers
-    (held-out, which picks the temperature), as far as it was run; cross-entropy, without
-    temperature, is level. `rows` are result rows with `held_out_top1`.
+    (held-out), as far as it was run; cross-entropy, which has no temperature, is level.
     """
     rows = list(rows)
     top1, held_out = by_setting(rows, "top1"), by_setting(rows, "held_out_top1")
     temperatures = sorted({s.temperature for s in top1 if s.temperature is not None})
     figure, ((axes,),) = _canvas()
     for method in dict.fromkeys(setting.method for setting in top1):
+        title, _, colour, marker = METHODS[method]
+        style: dict[str, Any] = {"color": colour, "marker": "" if method == "ce" else marker}
         at = {t: Setting(method, None if method == "ce" else t) for t in temperatures}
         at = {t: setting for t, setting in at.items() if setting in top1}
-        colour, marker = COLOURS[method], "" if method == "ce" else MARKERS[method]
         test, held = ([of[s].mean() for s in at.values()] for of in (top1, held_out))
-        axes.plot(list(at), test, "-", color=colour, marker=marker, ms=6)
-        axes.plot(list(at), held, "--", color=colour, marker=marker, ms=6, mfc="white", lw=1)
-        place: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(TITLES[method], (max(at), test[-1]), color=colour, **place)
+        axes.plot(list(at), test, "-", **style, ms=6)
+        axes.plot(list(at), held, "--", **style, ms=6, mfc="white", lw=1)
+        end = (max(at), test[-1])
+        axes.annotate(title, end, (8, 0), textcoords="offset points", color=colour, va="center")
     axes.plot([], [], "-", color="0.3", label="test")
     axes.plot([], [], "--", color="0.3", lw=1, label="held-out, which picks T")
     axes.legend(frameon=False, loc="lower left")
@@ -73,10 +73,7 @@ def temperature_curve(rows: Iterable[Mapping[str, Any]]) -> Figure:
 
 
 def teacher_saturation(epochs: Sequence[Mapping[str, float]]) -> Figure:
-    """Along the teacher's training: its accuracy, and what becomes of its weight of the label.
-
-    Accuracy is on the left, saturation on the right. `epochs` is what ``teacher.json`` calls so.
-    """
+    """Accuracy and label weight along the teacher's training: the `epochs` of ``teacher.json``."""
     figure, ((left, right),) = _canvas(columns=2)
     for axes, key, style, colour, label in (
         (left, "train_top1", "-", "#000000", "training"),
@@ -108,14 +105,12 @@ def learning_curves(curves: Iterable[Mapping[str, Any]]) -> Figure:
     temperatures = sorted({s.temperature for s in found if s.temperature is not None})
     figure, (panels,) = _canvas(columns=len(temperatures), sharey=True)
     for axes, temperature in zip(panels, temperatures, strict=True):
-        for setting, epochs in found.items():
-            if setting.temperature not in (None, temperature):
-                continue
-            seeds = [(min(values), np.mean(values), max(values)) for values in epochs.values()]
-            lowest, means, highest = zip(*seeds, strict=True)
-            title, colour, marker = (of[setting.method] for of in (TITLES, COLOURS, MARKERS))
-            axes.plot(list(epochs), means, marker=marker, color=colour, ms=4, lw=1.2, label=title)
-            axes.fill_between(list(epochs), lowest, highest, color=colour, alpha=0.12, lw=0)
+        for setting in (s for s in found if s.temperature in (None, temperature)):
+            title, _, colour, marker = METHODS[setting.method]
+            x, seeds = list(found[setting]), found[setting].values()
+            low, mean, high = ([of(values) for values in seeds] for of in (min, np.mean, max))
+            axes.plot(x, mean, marker=marker, color=colour, ms=4, lw=1.2, label=title)
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
         axes.set_title(f"T = {temperature:g}", fontsize=10)
         axes.set_xlabel("epoch")
     for axes in panels:
@@ -127,9 +122,8 @@ def learning_curves(curves: Iterable[Mapping[str, Any]]) -> Figure:
 def reliability_diagrams(found: Mapping[Setting | str, Reliability]) -> Figure:
     """Accuracy against confidence, one panel for each network, five to a row.
 
-    Bars are the accuracy in each bin, the dashed diagonal is perfect calibration, and the title
-    gives the expected calibration error (ECE) in points. A network is called by its Setting or by
-    a name such as ``"teacher"``.
+    The dashed diagonal is perfect calibration; the title has the expected calibration error in
+    points. A network is called by its Setting or by a name such as ``"teacher"``.
     """
     columns = min(5, len(found))
     rows = -(-len(found) // columns)
@@ -143,26 +137,26 @@ def reliability_diagrams(found: Mapping[Setting | str, Reliability]) -> Figure:
         axes.stairs(heights, edges, fill=True, color=colour, alpha=0.35)
         axes.stairs(heights, edges, color=colour, lw=1)
         axes.plot([0, 1], [0, 1], "--", color="0.3", lw=1)
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-        axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
         axes.set_title(f"{title}: {100 * bins.expected_error:.1f}", fontsize=9)
+    axes = panels[0, 0]  # all panels share its limits and ticks
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.set(xticklabels=["0", ".5", "1"], yticklabels=["0", ".5", "1"])
     figure.supxlabel("confidence", fontsize=10)
     figure.supylabel("accuracy", fontsize=10)
     return figure
 
 
-# Of the losses that `pld_edu.bench` measures: dotted lines are computed in float64.
+# Colour, marker and line of the losses that `pld_edu.bench` measures: dotted ones use float64.
 COST_STYLES = {
-    "cross-entropy": ("#000000", "s", "-"),
-    "KD, plain float32": ("#D55E00", "o", "-"),
-    "KD": ("#D55E00", "o", ":"),
-    "DIST": ("#009E73", "^", ":"),
-    "DKD": ("#CC79A7", "v", ":"),
-    "listing": ("#E69F00", "X", "-"),
-    "losses": ("#56B4E9", "P", "--"),
-    "fast": ("#0072B2", "D", "-"),
-    "fast, cached targets": ("#0072B2", "d", "--"),
+    "cross-entropy": (COLOURS["ce"], "s-"),
+    "KD, plain float32": (COLOURS["kd"], "o-"),
+    "KD": (COLOURS["kd"], "o:"),
+    "DIST": (COLOURS["dist"], "^:"),
+    "DKD": (COLOURS["dkd"], "v:"),
+    "listing": ("#E69F00", "X-"),
+    "losses": ("#56B4E9", "P--"),
+    "fast": (COLOURS["pld"], "D-"),
+    "fast, cached targets": (COLOURS["pld"], "d--"),
 }
 
 
@@ -178,29 +172,26 @@ def costs(rows: Iterable[Mapping[str, Any]]) -> Figure:
         (right, "memory", "most memory at a time, in float32 of [B, C]"),
     ):
         for name in dict.fromkeys(row["name"] for row in rows):
-            colour, marker, line = COST_STYLES[name]
+            colour, style = COST_STYLES[name]
             cost = {"{}x{}".format(*row["shape"]): row[key] for row in rows if row["name"] == name}
-            style = {"color": colour, "marker": marker, "ms": 6, "label": name}
-            axes.plot(list(cost), list(cost.values()), line, **style)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.plot(list(cost), list(cost.values()), style, color=colour, label=name)
+        axes.set(yscale="log", xlabel="rows x classes")
+        axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xticks(axes.get_xticks(), list(cost), rotation=35, ha="right")
         axes.set_title(title, fontsize=10)
-        axes.set_xlabel("rows x classes")
         axes.grid(axis="y", color="0.9")
     right.legend(frameon=False, bbox_to_anchor=(1.0, 1.0), loc="upper left", fontsize=9)
     return figure
 
 
-def _label_ends(axes: Axes, gap: float = 0.055) -> None:
+def _label_ends(axes: Axes) -> None:
     """All lines' labels at their right ends, pushed apart where they would overlap."""
     low, high = axes.get_ylim()
     height = -np.inf
     ends = [(np.asarray(line.get_ydata())[-1], line) for line in axes.get_lines()]
     for value, line in sorted(ends, key=lambda end: end[0]):
-        height = max((value - low) / (high - low), height + gap)
+        height = max((value - low) / (high - low), height + 0.055)
         style: dict[str, Any] = {"color": line.get_color(), "fontsize": 9, "va": "center"}
         axes.annotate(str(line.get_label()), (1.01, height), xycoords="axes fraction", **style)
 

@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,7 @@ STORED_SEED = 0  # the seed whose test logits are kept
 def round_logits(logits: np.ndarray) -> np.ndarray:
     """Logits as they are stored: float16 on a grid of 1/16 (coarser beyond 128).
 
-    Raises
-    ------
-    FloatingPointError
-        A logit that is not finite or does not fit into float16.
+    A logit that is not finite or does not fit into float16 raises FloatingPointError.
     """
     largest = np.abs(logits).max(initial=0.0)
     if not largest <= np.finfo(np.float16).max:
@@ -57,21 +54,17 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    # Only the checkout's own: an installed copy may lie inside somebody else's repository.
+    own = Path(__file__).resolve().parents[2] / ".git"
+    command = ["git", f"--git-dir={own}", "rev-parse", "HEAD"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    top, commit = answer.split()
-    # An installed copy may lie inside somebody else's repository.
-    return commit if Path(top) == root else None
 
 
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make `folder`, and note in its ``experiment.json`` which settings it belongs to.
-
-    `settings` are all that another run must share to go on there, as JSON can hold them.
+    """Make `folder`, and note in its ``experiment.json`` what another run there must share.
 
     Raises
     ------
@@ -81,8 +74,8 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     note, found = folder / "experiment.json", ""
     wanted = json.loads(json.dumps(settings))
     if note.exists():
-        different = _differences(json.loads(note.read_text()), wanted)
-        found = f"a run with other settings: {'; '.join(different)}" if different else ""
+        if different := "; ".join(_differences(json.loads(note.read_text()), wanted)):
+            found = f"a run with other settings: {different}"
     elif (folder / "rows.json").exists():
         found = "rows.json but no experiment.json that says how they came about"
     else:
@@ -94,13 +87,13 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _differences(
+    there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
     """One sentence for each setting that is not the same, recipes setting by setting."""
-    different = []
     for name in sorted(there.keys() | here.keys()):
         old, new = there.get(name), here.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            different += _differences(old, new, f"{prefix}{name}.")
+            yield from _differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            different.append(f"{prefix}{name} is {old} there, {new} here")
-    return different
+            yield f"{prefix}{name} is {old} there, {new} here"

@@ -3,25 +3,38 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .comparison import ComparisonRow, Interval, by_setting, compare
+from .comparison import ComparisonRow, by_setting, compare
 from .methods import TITLES, Setting
 
 
 def report(rows: Iterable[Mapping[str, Any]], teacher: Mapping[str, Any]) -> str:
     """Everything that a run has found, in several paragraphs of at most 120 columns.
 
-    `rows` and `teacher` are what a run's ``rows.json`` and ``teacher.json`` hold. Rows that cannot
-    be compared raise ValueError, as in `pld_edu.results.comparison.compare`.
+    `rows` and `teacher` are what a run's ``rows.json`` and ``teacher.json`` hold. Raises
+    ValueError as `pld_edu.results.comparison.compare` does.
     """
     rows = list(rows)
-    student = rows[0]["student"]
+    student, seeds = rows[0]["student"], len({row["seed"] for row in rows})
+    first, last = teacher["temperatures"][0], teacher["temperatures"][-1]
+    if seeds == 1:
+        intervals = (
+            "One seed gives no interval and no verdict: another may turn the order around, and\n"
+            "--seeds 3 tells more."
+        )
+    else:
+        intervals = (
+            f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch "
+            "order), with one\nteacher, training set and test set, each on its own."
+        )
+    nearly = first["cosine_to_ce"] > 0.99
+    closeness = "cross-entropy in all but name" if nearly else "differ from cross-entropy"
     return f"""\
 Teacher {teacher["name"]}: {teacher["parameters"]:,} parameters, Top-1 {teacher["top1"]:.1f}%. \
 Student {student}: {teacher["student_parameters"]:,} parameters.
 
 {comparison_table(compare(rows))}
 
-{_about_intervals(len({row["seed"] for row in rows}))} Lines at T = 1 are set against KD at T = 1,
+{intervals} Lines at T = 1 are set against KD at T = 1,
 picked ones against KD at the T picked for KD; the pick has the best held-out accuracy:
 
 {held_out_table(rows)}
@@ -29,30 +42,9 @@ picked ones against KD at the T picked for KD; the pick has the best held-out ac
 {saturation_table(teacher["temperatures"])}
 (on the training set; cosine of the two gradients in the logits of {student}, seed 0, at its \
 initial weights)
-{_closeness(teacher["temperatures"])}"""
-
-
-def _about_intervals(seeds: int) -> str:
-    if seeds == 1:
-        return (
-            "One seed gives no interval and no verdict: another may turn the order around, and\n"
-            "--seeds 3 tells more."
-        )
-    return (
-        f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch order), "
-        "with one\nteacher, training set and test set, each on its own."
-    )
-
-
-def _closeness(temperatures: Sequence[Mapping[str, float]]) -> str:
-    first, last = temperatures[0], temperatures[-1]
-    nearly = first["cosine_to_ce"] > 0.99
-    return (
-        f"At T = {first['temperature']:g} this teacher makes PLD "
-        f"{'cross-entropy in all but name' if nearly else 'differ from cross-entropy'} "
-        f"(cosine {first['cosine_to_ce']:.4f}); at T = {last['temperature']:g} "
-        f"the cosine is {last['cosine_to_ce']:.4f}."
-    )
+At T = {first["temperature"]:g} this teacher makes PLD {closeness} (cosine \
+{first["cosine_to_ce"]:.4f}); at T = {last["temperature"]:g} the cosine is \
+{last["cosine_to_ce"]:.4f}."""
 
 
 def comparison_table(comparison: Sequence[ComparisonRow]) -> str:
@@ -65,25 +57,19 @@ def comparison_table(comparison: Sequence[ComparisonRow]) -> str:
             method, t = row.setting
             temperature = "" if t is None else f"{t:g}" + " (picked)" * row.picked
             cells.append([TITLES[method], temperature, f"{row.top1:.2f}"])
-            cells[-1] += [*_difference(row.to_ce), *_difference(row.to_kd)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
+            for lead in (row.to_ce, row.to_kd):
+                cells[-1] += [f"{lead:+.2f}", lead.verdict] if lead else ["", ""]
+    columns = zip(*cells, strict=True)
+    aligned = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    lines = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
     lines.insert(1, "-" * max(map(len, lines)))
-    if repeated:
-        titles = ", ".join(TITLES[row.setting.method] for row in repeated)
+    if titles := ", ".join(TITLES[row.setting.method] for row in repeated):
         lines.append(f"{titles}: held-out data picked T = 1, so the line above stands for both.")
     for row in repeated:
-        if row.to_kd and row.to_kd != fixed[row.setting].to_kd:
-            difference = " ".join(_difference(row.to_kd))
-            lines.append(f"{row.setting.title} to KD at the T picked for KD: {difference}")
+        if (lead := row.to_kd) and lead != fixed[row.setting].to_kd:
+            title = f"{row.setting.title} to KD at the T picked for KD"
+            lines.append(f"{title}: {lead:+.2f} {lead.verdict}")
     return "\n".join(lines)
-
-
-def _difference(found: Interval | None) -> tuple[str, str]:
-    return ("", "") if found is None else (f"{found:+.2f}", found.verdict)
 
 
 def held_out_table(rows: Iterable[Mapping[str, Any]]) -> str:
