@@ -1,7 +1,6 @@
 """What losses cost: time and memory of a forward and backward pass, measured side by side.
 
-`run` measures `LOSSES` at several shapes, and a training step with some of them; `report` puts the
-result into tables. `compare` measures any candidates, such as the steps of notebook 12.
+`run` measures `LOSSES`; `compare` measures any candidates, such as the steps of notebook 12.
 """
 
 import json
@@ -46,9 +45,8 @@ NOTE = (
 )
 
 Shape = tuple[int, int]  # rows, classes
-Loss = Callable[[Tensor], Tensor]
-# Takes teacher logits and labels and returns a loss of the student logits: what depends on the
-# teacher alone can be computed before the clock runs. A `Loss` may return its gradient instead.
+Loss = Callable[[Tensor], Tensor]  # of the student logits; may return its gradient instead
+# Of teacher logits and labels: what depends on the teacher alone is computed before the clock runs.
 Candidate = Callable[[Tensor, Tensor], Loss]
 
 
@@ -96,47 +94,35 @@ LOSSES: dict[str, Candidate] = {
 def run(
     shapes: Sequence[Shape] = SHAPES, rounds: int = 9, device: str = "cpu", threads: int = 1
 ) -> dict[str, Any]:
-    """Measure `LOSSES` at each shape, and a training step.
+    """Measure `LOSSES` at each shape (`rows`, see `compare`), and a `training_step`.
 
-    Returns
-    -------
-    dict
-        `rows` of `compare`, `training_step`, and what they were measured with: `device`,
-        `processor`, `threads`, `rounds`, `made_with`.
-
-    Raises
-    ------
-    ValueError
-        CUDA where there is none; fewer than one round or thread.
+    CUDA where there is none, and fewer than one round or thread, are a ValueError.
     """
     if rounds < 1 or threads < 1:
         raise ValueError(f"rounds and threads must be at least 1, got {rounds} and {threads}")
     if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
         raise ValueError(f'device must be "cpu", or "cuda" where there is a GPU, got {device!r}')
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    found = [compare(shape, LOSSES, rounds, device, threads) for shape in shapes]
+    how = rounds, device, threads
     return {
         "device": device,
         "processor": gpu or torch.backends.cpu.get_cpu_capability(),
         "threads": threads,
         "rounds": rounds,
         "made_with": provenance(),
-        "rows": [row for rows in found for row in rows],
-        "training_step": training_step(rounds, device, threads),
+        "rows": [row for shape in shapes for row in compare(shape, LOSSES, *how)],
+        "training_step": training_step(*how),
     }
 
 
 def compare(
     shape: Shape, candidates: Mapping[str, Candidate], rounds: int, device: str, threads: int
 ) -> list[dict[str, Any]]:
-    """Measure candidates, and with them cross-entropy and the listing.
+    """Measure candidates, and with them cross-entropy and the listing: one row for each.
 
-    Returns
-    -------
-    list of dict
-        For each candidate `group` ("losses" if it is in `LOSSES`), `shape` and `name`; medians
-        over the rounds: `milliseconds`, `in_cross_entropies` and `in_listings`, which are ratios
-        within a round; `memory`, in float32 arrays of [B, C]; `gigabytes_per_second`.
+    A row has `group` ("losses" if it is in `LOSSES`), `shape` and `name`; medians over the rounds:
+    `milliseconds`, `in_cross_entropies` and `in_listings`, which are ratios within a round;
+    `memory`, in float32 arrays of [B, C]; `gigabytes_per_second`.
     """
     student, teacher, labels = random_batch(shape, device)
     units = {name: LOSSES[name] for name in ("cross-entropy", "listing")}
@@ -157,11 +143,10 @@ def compare(
     return rows
 
 
-def training_step(rounds: int, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
+def training_step(rounds: int, device: str, threads: int) -> dict[str, Any]:
     """Milliseconds of `STEP` with each of `STEP_LOSSES`, of the loss alone, and of the teacher.
 
-    A step is the student's forward pass, the loss, the backward pass and SGD. The teacher's forward
-    pass is measured apart, since stored logits make it unnecessary.
+    A step is the student's forward pass, the loss, the backward pass and SGD.
     """
     teacher, student = (build(STEP[who], seed=0).to(device) for who in ("teacher", "student"))
     optimiser = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
@@ -175,19 +160,15 @@ def training_step(rounds: int, device: str = "cpu", threads: int = 1) -> dict[st
         loss(student(images)).backward()
         optimiser.step()
 
-    calls = {("teacher", "forward"): teach}
+    calls: dict[Any, Callable[[], object]] = {"teacher": teach}
     for name in STEP_LOSSES:
         loss = LOSSES[name](teacher_logits, labels)
         calls["step", name] = partial(step, loss)
         calls["loss", name] = partial(_gradient, loss, logits)
     seconds = interleave(calls, rounds, device, threads, "training step")
-    milliseconds = {key: round(1000 * median(values), 4) for key, values in seconds.items()}
-    return {
-        **STEP,
-        "step": {name: milliseconds["step", name] for name in STEP_LOSSES},
-        "loss_alone": {name: milliseconds["loss", name] for name in STEP_LOSSES},
-        "teacher_forward": milliseconds["teacher", "forward"],
-    }
+    found = {key: round(1000 * median(values), 4) for key, values in seconds.items()}
+    whole, alone = ({name: found[part, name] for name in STEP_LOSSES} for part in ("step", "loss"))
+    return {**STEP, "step": whole, "loss_alone": alone, "teacher_forward": found["teacher"]}
 
 
 def interleave(
@@ -195,8 +176,7 @@ def interleave(
 ) -> dict[Any, list[float]]:
     """Seconds of each call in each round, from a sample of 20 ms or more.
 
-    All calls take turns in every round, and each round starts with another one. If the machine
-    slows down for a while, it slows all of them down, and ratios within a round still hold.
+    All calls take turns in every round, so ratios within a round hold even if the machine slows.
     """
     # On a machine with nvcc but no GPU, the import warns that the GPU is missing.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -207,11 +187,10 @@ def interleave(
     names = list(calls)
     seconds: dict[Any, list[float]] = {name: [] for name in names}
     for turn in tqdm(range(rounds), title, disable=None):  # no bar if stderr is a file
-        first = turn % len(names)
+        first = turn % len(names)  # each round starts with another one
         for name in names[first:] + names[:first]:
             call = Timer("call()", timer=clock, globals={"call": calls[name]}, num_threads=threads)
-            # The timer first makes calls that do not count, to see how long one takes. They pay for
-            # what the previous candidate left behind: caches full of its data, memory given back.
+            # The timer's first calls do not count: they pay for what other candidates left behind.
             seconds[name].append(call.blocked_autorange(min_run_time=SAMPLE_SECONDS).mean)
     return seconds
 
@@ -219,8 +198,7 @@ def interleave(
 def peak_memory(loss: Loss, student: Tensor) -> int:
     """Most bytes that one forward and backward pass holds at a time, without its inputs.
 
-    On the CPU this is an upper bound: in either half, forward and backward, the peak of PyTorch's
-    tensors and the peak of NumPy's arrays are added, and they need not come at the same time.
+    On the CPU an upper bound: the peaks of PyTorch's tensors and of NumPy's arrays are added.
     """
     _gradient(loss, student)  # what only the first call allocates does not count
     if student.is_cuda:
@@ -229,7 +207,7 @@ def peak_memory(loss: Loss, student: Tensor) -> int:
         _gradient(loss, student)
         return torch.cuda.max_memory_allocated() - before
     value, forward, held = _allocations(partial(loss, student))
-    _, backward, _ = _allocations(partial(_backward, value, student))
+    _, backward, _ = _allocations(partial(_gradient, lambda _: value, student))
     return max(forward, held + backward)
 
 
@@ -251,10 +229,7 @@ def _allocations(call: Callable[[], Tensor]) -> tuple[Tensor, int, int]:
 
 
 def _gradient(loss: Loss, student: Tensor) -> Tensor:
-    return _backward(loss(student), student)
-
-
-def _backward(value: Tensor, student: Tensor) -> Tensor:
+    value = loss(student)
     return torch.autograd.grad(value, student)[0] if value.requires_grad else value
 
 
@@ -276,11 +251,11 @@ def report(result: Mapping[str, Any]) -> str:
 def table(rows: Iterable[Mapping[str, Any]], key: str) -> str:
     """One number of each loss at each shape."""
     rows = [row for row in rows if row["group"] == "losses"]
-    shapes = list(dict.fromkeys(tuple(row["shape"]) for row in rows))
-    values = {(row["name"], tuple(row["shape"])): row[key] for row in rows}
-    lines = [" " * 22 + "".join(f"{f'{b}x{c}':>11}" for b, c in shapes)]
-    for name in dict.fromkeys(row["name"] for row in rows):
-        cells = (values[name, shape] for shape in shapes)
-        numbers = (f"{v:.0f}" if v >= 100 else f"{v:.3g}" for v in cells)
-        lines.append(f"{name:22}" + "".join(f"{number:>11}" for number in numbers))
+    values = {(row["name"], "{}x{}".format(*row["shape"])): row[key] for row in rows}
+    shapes = list(dict.fromkeys(shape for _, shape in values))
+    lines = [" " * 22 + "".join(f"{shape:>11}" for shape in shapes)]
+    for name in dict.fromkeys(name for name, _ in values):
+        found = (values[name, shape] for shape in shapes)
+        cells = (f"{v:11.0f}" if v >= 100 else f"{v:11.3g}" for v in found)
+        lines.append(f"{name:22}" + "".join(cells))
     return "\n".join(lines)
