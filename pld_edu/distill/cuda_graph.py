@@ -20,13 +20,9 @@ def can_capture(device: torch.device) -> bool:
 class GraphedStep:
     """Does as `step` does on each batch: by calling it at first, later by replaying its graph.
 
-    The first calls are ordinary ones, and a capture computes nothing, so there is no state to put
-    back. If the step cannot be captured, it is called for ever: a warning says so.
-
-    Parameters
-    ----------
-    step : callable
-        Of tensors on a GPU, of the same shapes each time, to a tensor; never waits for the GPU.
+    `step` takes tensors on a GPU, of the same shapes each time, to a tensor, and never waits for
+    the GPU. A capture computes nothing, so there is no state to put back; a step that cannot be
+    captured is called each time, after a warning.
     """
 
     def __init__(self, step: Callable[..., Tensor]) -> None:

@@ -36,12 +36,11 @@ class Experiment:
     methods, temperatures : tuple of str, of float
         Some of `METHODS`; each but cross-entropy is trained at every temperature, by one recipe.
     seeds : int
-        How many, from 0. A seed fixes initial weights, batches, crops and flips, for all methods
-        alike. One seed gives no interval, and so no verdict.
+        How many, from 0; one gives no interval, and so no comparison. A seed fixes initial weights,
+        batches, crops and flips, for all methods alike.
     precision : {None, "float32", "bfloat16"}
-        Of the networks' arithmetic while they train and are evaluated; weights, batch statistics
-        and losses are kept in float32 or better, and None is float32. On a CPU networks with
-        grouped convolutions always use float32, which is faster for those.
+        Of the networks' arithmetic; weights, batch statistics and losses are kept in float32 or
+        better, and None is float32.
     curve_samples : int or None
         Learning curves are measured on the first so many held-out and training samples, or on all.
 
@@ -77,22 +76,18 @@ class Experiment:
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
         for recipe in (self.teacher_recipe, self.student_recipe):
-            if recipe.epochs < 1:
-                raise ValueError(f"epochs must be at least 1, got {recipe.epochs}")
-            if not 1 <= recipe.batch_size <= self.train:
-                raise ValueError(
-                    f"batch_size must lie in 1..{self.train}, the training samples, "
-                    f"got {recipe.batch_size}"
-                )
+            epochs, size = recipe.epochs, recipe.batch_size
+            if epochs < 1:
+                raise ValueError(f"epochs must be at least 1, got {epochs}")
+            if not 1 <= size <= self.train:
+                wanted = f"in 1..{self.train}, the training samples"
+                raise ValueError(f"batch_size must lie {wanted}, got {size}")
 
     @property
     def settings(self) -> list[Setting]:
         """Cross-entropy once, every other method at every temperature."""
-        return [
-            Setting(method, temperature)
-            for method in self.methods
-            for temperature in ((None,) if method == "ce" else self.temperatures)
-        ]
+        at = {"ce": (None,)}
+        return [Setting(m, tau) for m in self.methods for tau in at.get(m, self.temperatures)]
 
     @property
     def images(self) -> bool:
@@ -146,24 +141,20 @@ EXPERIMENTS = {
     "cifar100": CIFAR100,
 }
 
-# The same experiment where there is less to compute with.
+# The same experiment with less to compute.
+SMALL_PAIR = replace(CIFAR100, teacher="resnet20", student="resnet8")
 PRESETS = {
     # For a small or free GPU; many of those are slow at bfloat16.
     "small": replace(
-        CIFAR100,
-        teacher="resnet20",
-        student="resnet8",
+        SMALL_PAIR,
         teacher_recipe=replace(SGD_60, epochs=30),
         student_recipe=replace(SGD_60, epochs=15),
         seeds=1,
         precision="float32",
     ),
-    # For one CPU core: a fifth of the training images, half of the test set, small networks, few
-    # epochs.
+    # For one CPU core: a fifth of the training images, half of the test set, few epochs.
     "cpu": replace(
-        CIFAR100,
-        teacher="resnet20",
-        student="resnet8",
+        SMALL_PAIR,
         train=10_000,
         test=5_000,
         teacher_recipe=SGD_CPU,

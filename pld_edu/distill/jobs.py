@@ -9,11 +9,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..results import records
 
-Job = TypeVar("Job")
 POLL = 0.5  # seconds between looks at the folder
 
 
@@ -22,7 +21,7 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def share(jobs: Sequence[Job]) -> Sequence[Job]:
+def share(jobs: Sequence[list[int]]) -> Sequence[list[int]]:
     """The own jobs of this process; without `torchrun`, all."""
     first, step = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     return jobs[first::step]

@@ -63,12 +63,8 @@ class Stack(nn.Module):
         """Logits [S, N, C] of batches [R, N, ...]: network i sees batch i modulo R."""
         state = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
         size = len(next(iter(state.values())))
-
-        def logits_of_one(state: dict[str, Tensor], batch: Tensor) -> Tensor:
-            return torch.func.functional_call(self.network, state, (batch,))
-
         batches = torch.cat([inputs] * (size // len(inputs)))
-        return torch.vmap(logits_of_one)(state, batches)
+        return torch.vmap(partial(torch.func.functional_call, self.network))(state, batches)
 
 
 def cnn() -> nn.Sequential:
@@ -76,11 +72,8 @@ def cnn() -> nn.Sequential:
     layers: list[nn.Module] = [nn.Unflatten(-1, (1, 40))]
     channels = 1
     for width, stride in ((5, 1), (3, 2), (3, 2), (3, 1)):
-        layers += [
-            nn.Conv1d(channels, 32, width, stride, padding=width // 2),
-            nn.BatchNorm1d(32),
-            nn.ReLU(),
-        ]
+        convolution = nn.Conv1d(channels, 32, width, stride, padding=width // 2)
+        layers += [convolution, nn.BatchNorm1d(32), nn.ReLU()]
         channels = 32
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 10, 10))
 
@@ -106,16 +99,14 @@ class ResidualNetwork(nn.Module):
         return self.classifier(self.features(images).mean(dim=(-2, -1)))
 
 
-def resnet(depth: int, widths: tuple[int, int, int, int]) -> ResidualNetwork:
+def resnet(depth: int, widths: Sequence[int]) -> ResidualNetwork:
     """ResNet for small images (He, Zhang, Ren and Sun 2016, section 4.2).
 
     The depth is 6n + 2: a first convolution, three stages of n blocks of two, at 32x32, 16x16 and
     8x8, and the linear layer; `widths` are the channels of the first convolution and of the stages.
     """
-    blocks = _blocks_per_stage(depth, 2)
     first = [_conv(3, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()]
-    stages = _stages(PostActivationBlock, widths, blocks)
-    return ResidualNetwork([*first, *stages], widths[-1])
+    return ResidualNetwork([*first, *_stages(PostActivationBlock, widths, depth, 2)], widths[-1])
 
 
 def wide_resnet(depth: int, width: int) -> ResidualNetwork:
@@ -124,10 +115,9 @@ def wide_resnet(depth: int, width: int) -> ResidualNetwork:
     The depth is 6n + 4: as in `resnet`, and the authors also count two projections. The stages have
     16, 32 and 64 times `width` channels.
     """
-    blocks = _blocks_per_stage(depth, 4)
     widths = 16, 16 * width, 32 * width, 64 * width
-    stages = _stages(PreActivationBlock, widths, blocks)
     last = nn.BatchNorm2d(widths[-1]), nn.ReLU()
+    stages = _stages(PreActivationBlock, widths, depth, 4)
     return ResidualNetwork([_conv(3, 16), *stages, *last], widths[-1])
 
 
@@ -139,18 +129,11 @@ class PostActivationBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.residual = nn.Sequential(
-            _conv(inputs, outputs, stride),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            _conv(outputs, outputs),
-            nn.BatchNorm2d(outputs),
-        )
-        self.shortcut = (
-            nn.Identity()
-            if inputs == outputs and stride == 1
-            else nn.Sequential(_projection(inputs, outputs, stride), nn.BatchNorm2d(outputs))
-        )
+        self.residual = _two_convolutions(inputs, outputs, stride).append(nn.BatchNorm2d(outputs))
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs or stride > 1:
+            projection = _conv(inputs, outputs, stride, width=1)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
     def forward(self, values: Tensor) -> Tensor:
         return torch.relu(self.shortcut(values) + self.residual(values))
@@ -162,14 +145,9 @@ class PreActivationBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.activation = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
-        self.residual = nn.Sequential(
-            _conv(inputs, outputs, stride),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            _conv(outputs, outputs),
-        )
+        self.residual = _two_convolutions(inputs, outputs, stride)
         same = inputs == outputs and stride == 1
-        self.projection = None if same else _projection(inputs, outputs, stride)
+        self.projection = None if same else _conv(inputs, outputs, stride, width=1)
 
     def forward(self, values: Tensor) -> Tensor:
         active = self.activation(values)
@@ -180,11 +158,10 @@ class PreActivationBlock(nn.Module):
 def mobilenetv2(width: float, stride: int = 1) -> nn.Module:
     """MobileNetV2 (Sandler et al. 2018) from torchvision; its first convolution keeps 32x32.
 
-    Images shrink 16 times instead of 32, to 2x2 before the pooling; with `stride` 2, as torchvision
-    has it, to one pixel, at a quarter of the cost. The distillation benchmark's "MobileNetV2" has
-    half the width; torchvision, which rounds widths to multiples of 8, makes that 0.82 million
-    parameters where the benchmark has 0.81. Without dropout: it would draw from the global
-    generator, and students trained side by side would no longer be paired.
+    Images shrink to 2x2 before the pooling; with `stride` 2, as torchvision has it, to one pixel,
+    at a quarter of the cost. The benchmark's "MobileNetV2" has half the width, and 0.81 million
+    parameters where torchvision's rounded widths make it 0.82. Without dropout: it would draw from
+    the global generator, and students trained side by side would no longer be paired.
     """
     from torchvision.models import mobilenet_v2
 
@@ -196,8 +173,7 @@ def mobilenetv2(width: float, stride: int = 1) -> nn.Module:
 def shufflenetv2(width: str) -> nn.Module:
     """ShuffleNetV2 (Ma et al. 2018) from torchvision, without its first two halvings of the image.
 
-    The first convolution has stride 1 and no max-pooling follows, so 4x4 are left to pool. The
-    distillation benchmark's "ShuffleNetV2" has width x1.0.
+    So 4x4 are left to pool. The benchmark's "ShuffleNetV2" has width x1.0.
     """
     from torchvision import models
 
@@ -212,11 +188,7 @@ MNIST1D: dict[str, Callable[[], nn.Module]] = {"cnn": cnn, "mlp32": mlp32}
 CIFAR100: dict[str, Callable[[], nn.Module]] = {
     **{f"resnet{depth}": partial(resnet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
     **{f"resnet{depth}x4": partial(resnet, depth, WIDE) for depth in (8, 32)},
-    **{
-        f"wrn_{depth}_{width}": partial(wide_resnet, depth, width)
-        for depth in (16, 40)
-        for width in (1, 2)
-    },
+    **{f"wrn_{d}_{w}": partial(wide_resnet, d, w) for d in (16, 40) for w in (1, 2)},
     "mobilenetv2": partial(mobilenetv2, 1.0),
     "mobilenetv2_x0_5": partial(mobilenetv2, 0.5),
     "mobilenetv2_x0_25": partial(mobilenetv2, 0.25, stride=2),  # for a CPU
@@ -226,17 +198,13 @@ CIFAR100: dict[str, Callable[[], nn.Module]] = {
 NETWORKS = MNIST1D | CIFAR100
 
 
-def _blocks_per_stage(depth: int, extra: int) -> int:
+def _stages(
+    block: Callable[[int, int, int], nn.Module], widths: Sequence[int], depth: int, extra: int
+) -> list[nn.Module]:
+    """Three stages of n blocks; the second and third halve the image in their first block."""
     blocks, rest = divmod(depth - extra, 6)
     if blocks < 1 or rest:
         raise ValueError(f"depth must be 6n + {extra} with n at least 1, got {depth}")
-    return blocks
-
-
-def _stages(
-    block: Callable[[int, int, int], nn.Module], widths: tuple[int, int, int, int], blocks: int
-) -> list[nn.Module]:
-    """Three stages; the second and third halve the image in their first block."""
     layers = []
     for stage, (inputs, outputs) in enumerate(pairwise(widths)):
         layers.append(block(inputs, outputs, 2 if stage else 1))
@@ -244,9 +212,10 @@ def _stages(
     return layers
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+def _two_convolutions(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    first, second = _conv(inputs, outputs, stride), _conv(outputs, outputs)
+    return nn.Sequential(first, nn.BatchNorm2d(outputs), nn.ReLU(), second)
 
 
-def _projection(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+def _conv(inputs: int, outputs: int, stride: int = 1, width: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, width, stride, padding=width // 2, bias=False)

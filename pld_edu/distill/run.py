@@ -7,8 +7,9 @@ a seed see the same batches from the same weights: methods differ in their loss 
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from .objectives import CrossEntropy, StackedLoss, make_loss
 from .saturation import saturation
 from .train import Learner, Samples, Trainer, predict, to_device
 
+Row = dict[str, Any]
 Owners = dict[str, tuple[Setting, int]]  # the setting and seed of each student, by its name
 
 
@@ -35,7 +37,7 @@ class Run(NamedTuple):
     """A finished run: its folder, one row for each student, and a description of the teacher."""
 
     folder: Path
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     teacher: dict[str, Any]
 
 
@@ -71,11 +73,9 @@ def run(
     jobs.claim(folder, experiment.note)
     if is_finished(folder):
         return load(folder)
+    device = resolve_device(device if experiment.images else "cpu")
     threads = torch.get_num_threads()
-    if experiment.images:
-        device = resolve_device(device)
-    else:  # small tensors: threads that share them would wait for each other
-        device = torch.device("cpu")
+    if not experiment.images:  # small tensors: threads that share them would wait for each other
         torch.set_num_threads(1)
     try:
         train_and_record(experiment, folder, device, progress and jobs.is_first())
@@ -159,36 +159,35 @@ class Distillation:
         splits = (to_device(split, device) for split in DATASETS[experiment.dataset](*sizes))
         self.train, self.held_out, self.test = splits
         self.device = self.train.labels.device
+        self.predict = partial(predict, precision=experiment.precision)
 
-    def train_teacher(self) -> tuple[nn.Module, list[dict[str, float]]]:
+    def train_teacher(self) -> tuple[nn.Module, list[Row]]:
         """Train the teacher with cross-entropy, or read its ``teacher.pt``; and its history.
 
         Each epoch's line has the training loss, accuracies in percent on the samples of learning
         curves, and `saturation` at temperature 1 as the untrained student of seed 0 sees it. A
-        teacher of images may have several students: it is rounded to float16, as it is kept, and
-        its saturation is what a student with equal logits sees.
+        teacher of images is kept for other students, rounded to float16, and its saturation is
+        what a student with equal logits sees.
         """
-        experiment, images = self.experiment, self.experiment.images
-        if images:
-            shared = "dataset", "train", "held_out", "precision"
-            note = experiment.note.items()
+        experiment, seed = self.experiment, self.experiment.teacher_seed
+        if images := experiment.images:
+            shared, note = ("dataset", "train", "held_out", "precision"), experiment.note.items()
             own = {k: v for k, v in note if k in shared or k.startswith("teacher")}
             jobs.claim(self.home, own)
-        teacher = self.build(experiment.teacher, experiment.teacher_seed)
+        teacher = self.build(experiment.teacher, seed)
         finished, checkpoint = (self.home / f"teacher.{kind}" for kind in ("pt", "checkpoint"))
         if not finished.exists():
             seen, untrained_student = self.first(self.train), self.build(experiment.student, 0)
 
             def after_epoch(_: str) -> dict[str, float]:
-                t = self.predict(teacher, seen)
-                s = torch.zeros_like(t) if images else self.predict(untrained_student, seen)
-                held_out_top1 = self.held_out_accuracy(teacher)
-                accuracies = {"train_top1": accuracy(t, seen), "held_out_top1": held_out_top1}
+                t = self.predict(teacher, seen.inputs)
+                s = torch.zeros_like(t) if images else self.predict(untrained_student, seen.inputs)
+                accuracies = {"train_top1": accuracy(t, seen)} | self.held_out_accuracy(teacher)
                 return accuracies | saturation(t, seen.labels, s)
 
             learners = {"the teacher": Learner(teacher, CrossEntropy())}
-            recipe, seed = experiment.teacher_recipe, experiment.teacher_seed
-            trainer = Trainer(learners, self.train, recipe, seed, precision=experiment.precision)
+            recipe, precision = experiment.teacher_recipe, experiment.precision
+            trainer = Trainer(learners, self.train, recipe, seed, precision=precision)
             label = f"teacher {experiment.teacher}"
             found, _ = trainer.fit(checkpoint, after_epoch, label, self.progress)
             weights = teacher.state_dict()
@@ -214,70 +213,65 @@ class Distillation:
             self.train,
             experiment.student_recipe,
             seeds[0] if images else seeds,
-            teacher if images else self.predict(teacher, self.train),
+            teacher if images else self.predict(teacher, self.train.inputs),
             experiment.precision,
         )
-
-        def after_epoch(name: str) -> dict[str, float]:
-            return {"held_out_top1": self.held_out_accuracy(learners[name].network)}
-
         label = f"{len(owners)} students of seed {seeds[0]}" if images else "students"
         checkpoint = path.with_suffix(".checkpoint")
-        measure = after_epoch if images else None
+        measure = (lambda name: self.held_out_accuracy(learners[name].network)) if images else None
         history, seconds = trainer.fit(checkpoint, measure, label, self.progress)
         curves = [
             {**setting._asdict(), "seed": seed, **line[name]}
             for name, (setting, seed) in owners.items()
             for line in history
         ]
-        rows = self.evaluate(owners, learners, seconds / len(owners))  # they trained together
+        networks = [learner.network for learner in learners.values()]
+        rows = self.make_rows(owners, networks, seconds / len(owners))  # they trained together
         write_json(path, {"rows": rows, "curves": curves})
         checkpoint.unlink()
 
     def make_learners(self, owners: Owners) -> dict[str, Learner]:
         """Untrained students: of images one network each, otherwise one stack of all."""
-        experiment = self.experiment
-        networks = [self.build(experiment.student, seed) for _, seed in owners.values()]
-        if not experiment.images:
-            loss = StackedLoss([make_loss(setting) for setting in experiment.settings])
+        networks = [self.build(self.experiment.student, seed) for _, seed in owners.values()]
+        if not self.experiment.images:
+            loss = StackedLoss([make_loss(setting) for setting in self.experiment.settings])
             return {"students": Learner(Stack(networks), loss, tuple(owners))}
-        return {
-            name: Learner(network, make_loss(setting))
-            for (name, (setting, _)), network in zip(owners.items(), networks, strict=True)
-        }
+        own_losses = (make_loss(setting) for setting, _ in owners.values())
+        return dict(zip(owners, map(Learner, networks, own_losses), strict=True))
 
-    def evaluate(
-        self, owners: Owners, learners: Mapping[str, Learner], seconds: float
-    ) -> list[dict[str, Any]]:
+    def make_rows(self, owners: Owners, networks: Iterable[nn.Module], seconds: float) -> list[Row]:
         """One row for each student; the test logits of one seed go into files."""
-        experiment, networks = self.experiment, [own.network for own in learners.values()]
-        on_gpu = self.device.type == "cuda"
+        experiment, on_gpu = self.experiment, self.device.type == "cuda"
+        pair = {name: getattr(experiment, name) for name in ("dataset", "teacher", "student")}
+        epochs = experiment.student_recipe.epochs
         device = torch.cuda.get_device_name(self.device) if on_gpu else "cpu"
-        test_logits, unseen = (
-            np.concatenate([self.stored_logits(network, data) for network in networks])
-            for data in (self.test, self.held_out)
-        )
-        pair = {name: experiment.note[name] for name in ("dataset", "teacher", "student")}
-        origin, rows = provenance(), []
-        for place, (setting, seed) in enumerate(owners.values()):
+        origin = {"seconds": seconds, "device": device} | provenance()
+        found, rows = chain.from_iterable(map(self.evaluate, networks)), []
+        for (setting, seed), (logits, accuracies) in zip(owners.values(), found, strict=True):
             if seed == STORED_SEED:
-                write_logits(self.folder, setting.name, test_logits[place], seed)
-            row = pair | setting._asdict()
-            row |= {
-                "seed": seed,
-                "epochs": experiment.student_recipe.epochs,
-                "top1": accuracy(test_logits[place], self.test),
-                "top5": accuracy(test_logits[place], self.test, 5),
-                "held_out_top1": accuracy(unseen[place], self.held_out),
-                "seconds": seconds,
-                "device": device,
-            }
-            rows.append(row | origin)
+                write_logits(self.folder, setting.name, logits, seed)
+            owner = {**setting._asdict(), "seed": seed, "epochs": epochs}
+            rows.append(pair | owner | accuracies | origin)
         return rows
 
-    def record(
-        self, teacher: nn.Module, history: list[dict[str, float]], all_jobs: Sequence[Sequence[int]]
-    ) -> None:
+    def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]]]:
+        """Test logits [N, C] and accuracies in percent, of the network or of each in a `Stack`.
+
+        Logits are rounded as they are stored, and accuracies are those of rounded logits, so
+        whoever reads the files finds the same.
+        """
+
+        def round_outputs(data: Samples) -> np.ndarray:
+            logits = self.predict(network, data.inputs)
+            return round_logits(logits.reshape(-1, *logits.shape[-2:]).cpu().numpy())
+
+        unseen = round_outputs(self.held_out)
+        for tested, own in zip(round_outputs(self.test), unseen, strict=True):
+            top1, top5 = (accuracy(tested, self.test, k) for k in (1, 5))
+            held_out_top1 = accuracy(own, self.held_out)
+            yield tested, {"top1": top1, "top5": top5, "held_out_top1": held_out_top1}
+
+    def record(self, teacher: nn.Module, history: list[Row], all_jobs: list[list[int]]) -> None:
         """Write all results, the rows last, once every job is done."""
         parts = [self.part(seeds) for seeds in all_jobs]
         for part in parts:
@@ -295,19 +289,17 @@ class Distillation:
         for leftover in (*parts, *self.folder.glob("teacher.pt")):
             leftover.unlink()
 
-    def describe(self, teacher: nn.Module) -> dict[str, Any]:
+    def describe(self, teacher: nn.Module) -> Row:
         """Sizes, accuracies and saturation of the teacher; its test logits go into a file."""
-        (logits,), (unseen,) = (self.stored_logits(teacher, d) for d in (self.test, self.held_out))
+        ((logits, accuracies),) = self.evaluate(teacher)
         write_logits(self.folder, "teacher", logits, self.experiment.teacher_seed)
         untrained_student = self.build(self.experiment.student, 0)
-        t, s = (self.predict(network, self.train) for network in (teacher, untrained_student))
+        t, s = (self.predict(z, self.train.inputs) for z in (teacher, untrained_student))
         return {
             "name": self.experiment.teacher,
             "parameters": count_parameters(teacher),
             "student_parameters": count_parameters(untrained_student),
-            "top1": accuracy(logits, self.test),
-            "top5": accuracy(logits, self.test, 5),
-            "held_out_top1": accuracy(unseen, self.held_out),
+            **accuracies,
             "temperatures": [
                 {"temperature": tau} | saturation(t, self.train.labels, s, tau)
                 for tau in self.experiment.temperatures
@@ -326,22 +318,10 @@ class Distillation:
         """The samples of learning curves."""
         return Samples(*(part[: self.experiment.curve_samples] for part in data))
 
-    def predict(self, network: nn.Module, data: Samples) -> Tensor:
-        """Logits in the experiment's precision."""
-        return predict(network, data.inputs, self.experiment.precision)
-
-    def held_out_accuracy(self, network: nn.Module) -> float:
+    def held_out_accuracy(self, network: nn.Module) -> dict[str, float]:
         """Top-1 in percent, on the samples of learning curves."""
         unseen = self.first(self.held_out)
-        return accuracy(self.predict(network, unseen), unseen)
-
-    def stored_logits(self, network: nn.Module, data: Samples) -> np.ndarray:
-        """Logits [S, N, C] of a `Stack`, or [1, N, C], rounded as they are stored.
-
-        Results are computed from these, so whoever reads the files finds the same accuracies.
-        """
-        logits = self.predict(network, data)
-        return round_logits(logits.reshape(-1, *logits.shape[-2:]).cpu().numpy())
+        return {"held_out_top1": accuracy(self.predict(network, unseen.inputs), unseen)}
 
 
 def accuracy(logits: Tensor | np.ndarray, data: Samples, k: int = 1) -> float:

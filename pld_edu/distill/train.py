@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
 from tqdm import tqdm
 
 from .._files import write_atomically
@@ -106,25 +107,24 @@ class Trainer:
         """
         done, spent, history = self.load(checkpoint)
         start, epochs = time.perf_counter() - spent, self.recipe.epochs
-        total, initial = epochs * self.steps, done * self.steps
-        with tqdm(
-            desc=label, total=total, initial=initial, unit="step", disable=not progress
-        ) as bar:
+        shown: Any = {"desc": label, "unit": "step", "disable": not progress}
+        with tqdm(total=epochs * self.steps, initial=done * self.steps, **shown) as bar:
             for epoch in range(done, epochs):
                 means = self.run_epoch(epoch, bar.update)
-                line: dict[str, dict[str, float]] = {}
+                history.append({})
                 for name, mean in zip(self.names, means, strict=True):
                     measured = after_epoch(name) if after_epoch else {}
-                    line[name] = {"epoch": epoch + 1, "train_loss": mean, **measured}
-                history.append(line)
+                    history[epoch][name] = {"epoch": epoch + 1, "train_loss": mean, **measured}
                 spent = time.perf_counter() - start
-                self.save(checkpoint, epochs=epoch + 1, seconds=spent, history=history)
+                reached = {"epochs": epoch + 1, "seconds": spent, "history": history}
+                write_atomically(checkpoint, partial(torch.save, self.state() | reached))
         self.networks.eval()
         return history, spent
 
     def run_epoch(self, epoch: int, step_done: Callable[[], object]) -> list[float]:
         """Take the steps of an epoch, counted from 0; return the mean loss of each name."""
         self.networks.train()
+        (group,) = self.optimizer.param_groups
         rows, views = self.draw_batches(epoch)
         values = torch.empty(self.steps, len(self.names), device=self.device)
         for place in range(self.steps):
@@ -132,7 +132,8 @@ class Trainer:
             set_progress(self.losses, done)
             # Half a cosine: eta_i = eta_0 (1 + cos(pi i / n)) / 2 in step i of n.
             rate = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
-            set_learning_rate(self.optimizer, rate)
+            now = group["lr"]
+            group["lr"] = now.fill_(rate) if isinstance(now, Tensor) else rate
             values[place] = self.step(rows[place], views and Views(*(v[place] for v in views)))
             # Elsewhere than on a CPU, looking at a value would make the device wait.
             if self.device.type == "cpu" and not values[place].isfinite().all():
@@ -193,10 +194,9 @@ class Trainer:
         self.optimizer.step()
         return torch.cat(values)
 
-    def save(self, checkpoint: Path, **reached: Any) -> None:
-        """Write weights, the optimizer's state, and what is reached."""
-        state = {"networks": self.networks.state_dict(), "optimizer": self.optimizer.state_dict()}
-        write_atomically(checkpoint, partial(torch.save, state | reached))
+    def state(self) -> dict[str, Any]:
+        """Weights, and the optimizer's state."""
+        return {name: getattr(self, name).state_dict() for name in ("networks", "optimizer")}
 
     def load(self, checkpoint: Path) -> tuple[int, float, History]:
         """Go back to a checkpoint if there is one; epochs done, seconds spent, and the history."""
@@ -211,27 +211,15 @@ class Trainer:
         return saved["epochs"], saved["seconds"], saved["history"]
 
 
-def make_optimizer(
-    network: nn.Module, recipe: Recipe, device: torch.device
-) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> Optimizer:
     """AdamW or Nesterov's SGD, as the recipe says; fit for a CUDA graph on a GPU."""
     captured = can_capture(device)
     # A captured graph sees the learning rate fall only if it is a tensor.
     rate = torch.tensor(recipe.learning_rate, device=device) if captured else recipe.learning_rate
     common: Any = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": captured}
     if isinstance(recipe, SGDRecipe):
-        momentum = recipe.momentum
-        return torch.optim.SGD(network.parameters(), momentum=momentum, nesterov=True, **common)
-    return torch.optim.AdamW(network.parameters(), capturable=captured, **common)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """From the next step on."""
-    (group,) = optimizer.param_groups
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
+        return SGD(network.parameters(), momentum=recipe.momentum, nesterov=True, **common)
+    return AdamW(network.parameters(), capturable=captured, **common)
 
 
 def batches(seed: int, epoch: int, samples: int, batch_size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import nn
 from pld_edu._files import write_json
 from pld_edu.distill.experiment import PRESETS
 from pld_edu.distill.objectives import Loss, make_loss
-from pld_edu.distill.run import Distillation, accuracy
+from pld_edu.distill.run import Distillation
 from pld_edu.distill.train import Learner, Trainer
 from pld_edu.results.methods import Setting
 from pld_edu.results.records import provenance, write_logits
@@ -41,8 +41,7 @@ def row(
     setting: Setting, factor: float, network: nn.Module, distillation: Distillation
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The result row of a student, and its rounded test logits."""
-    (logits,) = distillation.stored_logits(network, distillation.test)
-    (unseen,) = distillation.stored_logits(network, distillation.held_out)
+    ((logits, accuracies),) = distillation.evaluate(network)
     found = {
         "dataset": EXPERIMENT.dataset,
         "teacher": EXPERIMENT.teacher,
@@ -53,9 +52,7 @@ def row(
         "loss_factor": factor,
         "epochs": EXPERIMENT.student_recipe.epochs,
         "train_images": EXPERIMENT.train,
-        "top1": accuracy(logits, distillation.test),
-        "top5": accuracy(logits, distillation.test, 5),
-        "held_out_top1": accuracy(unseen, distillation.held_out),
+        **accuracies,
         "device": "cpu",
     }
     return found | provenance(), logits
