@@ -42,10 +42,7 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def draw_views(seed: int, epoch: int, step: int, samples: int) -> Views:
-    """Random views of a batch, on the CPU: offsets uniform on 0..8, flipped with chance 1/2.
-
-    The same seed, epoch and step, not negative, give the same views.
-    """
+    """Random views of a batch, on the CPU: offsets uniform on 0..8, flipped with chance 1/2."""
     generator = np.random.default_rng([seed, epoch, step])
     offsets = torch.from_numpy(generator.integers(OFFSETS, size=(samples, 2)))
     flips = torch.from_numpy(generator.integers(2, size=samples)).bool()
@@ -55,8 +52,8 @@ def draw_views(seed: int, epoch: int, step: int, samples: int) -> Views:
 def crop_and_flip(images: Tensor, views: Views) -> Tensor:
     """Pad with 4 zeros on each side, cut HxW at the offset, and mirror left to right where asked.
 
-    From and to [N, C, H, W], the result in channels-last memory format. The images are normalised,
-    so that zero is the mean colour; views of another number of images are a ValueError.
+    From and to [N, C, H, W], the result in channels-last memory format. Views of another number of
+    images are a ValueError.
     """
     samples, _, height, width = images.shape
     if len(views.offsets) != samples or len(views.flips) != samples:

@@ -23,16 +23,18 @@ def build(name: str, seed: int) -> nn.Module:
     For MNIST-1D it takes inputs [N, 40] to logits [N, 10]; for CIFAR-100 normalised images
     [N, 3, 32, 32] to logits [N, 100]. PyTorch's global generator is left as it was.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
+    check_name(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return NETWORKS[name]()
 
 
-def names_for(dataset: str) -> list[str]:
-    """The networks that take the inputs of this data set."""
-    return list(CIFAR100 if dataset == "cifar100" else MNIST1D)
+def check_name(name: str, dataset: str = "") -> None:
+    """A ValueError, with the names there are, if no network (for this data set) is called so."""
+    known = {"mnist1d": MNIST1D, "cifar100": CIFAR100}.get(dataset, NETWORKS)
+    if name not in known:
+        which = f"network for {dataset}" if dataset else "network"
+        raise ValueError(f"no {which} is called {name!r}; there are {', '.join(known)}")
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -19,16 +19,14 @@ def make_loss(setting: Setting) -> Loss:
     """The training loss of a setting: the class of `pld_edu.losses` that `METHODS` names."""
     name = METHODS[setting.method].loss
     if name is None or setting.temperature is None:
-        return CrossEntropy()
+        return cross_entropy
     module = DKDWithWarmup if name == "DKDLoss" else getattr(losses, name)
     return module(temperature=setting.temperature)
 
 
-class CrossEntropy(nn.Module):
+def cross_entropy(student_logits: Tensor, _: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy with the label, called as the other losses are; the teacher has no say."""
-
-    def forward(self, student_logits: Tensor, _: Tensor, labels: Tensor) -> Tensor:
-        return losses.cross_entropy(student_logits, labels)
+    return losses.cross_entropy(student_logits, labels)
 
 
 class DKDWithWarmup(nn.Module):
@@ -64,12 +62,8 @@ class StackedLoss(nn.Module):
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Values [M * R] of logits [M * R, N, C], teacher logits [R, N, C] and labels [R, N]."""
-        own = student_logits.unflatten(0, (len(self.each), -1))
-        values = [
-            loss(logits, teacher_logits, labels)
-            for loss, logits in zip(self.each, own, strict=True)
-        ]
-        return torch.cat(values)
+        own = zip(self.each, student_logits.unflatten(0, (len(self.each), -1)), strict=True)
+        return torch.cat([loss(logits, teacher_logits, labels) for loss, logits in own])
 
 
 def set_progress(training_losses: Iterable[Loss], done: float) -> None:

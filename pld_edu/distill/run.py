@@ -1,8 +1,7 @@
 """The experiment: train a teacher, then its students side by side, and record them.
 
 Every finished part lies in a file of its own, so that a run can go on later, or in several
-processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json``. The students of
-a seed see the same batches from the same weights: methods differ in their loss and in nothing else.
+processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json``.
 """
 
 import json
@@ -25,7 +24,7 @@ from ..results.records import STORED_SEED, provenance, round_logits, write_logit
 from . import jobs
 from .experiment import Experiment
 from .networks import Stack, build, count_parameters
-from .objectives import CrossEntropy, StackedLoss, make_loss
+from .objectives import StackedLoss, cross_entropy, make_loss
 from .saturation import saturation
 from .train import Learner, Samples, Trainer, predict, to_device
 
@@ -74,11 +73,23 @@ def run(
     if is_finished(folder):
         return load(folder)
     device = resolve_device(device if experiment.images else "cpu")
-    threads = torch.get_num_threads()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+    # All students of MNIST-1D are one stacked network, and one job.
+    seeds, threads = range(experiment.seeds), torch.get_num_threads()
+    all_jobs = [[seed] for seed in seeds] if experiment.images else [list(seeds)]
     if not experiment.images:  # small tensors: threads that share them would wait for each other
         torch.set_num_threads(1)
     try:
-        train_and_record(experiment, folder, device, progress and jobs.is_first())
+        if own := jobs.share(all_jobs):
+            distillation = Distillation(experiment, folder, device, progress and jobs.is_first())
+            teacher, history = distillation.train_teacher()
+            for job in own:
+                distillation.train_students(job, teacher)
+            if jobs.is_first():
+                distillation.record(teacher, history, all_jobs)
+        jobs.wait_for(folder / "rows.json")
     finally:
         torch.set_num_threads(threads)
     return load(folder)
@@ -116,26 +127,6 @@ def load(folder: Path | str) -> Run:
     folder = Path(folder)
     rows, teacher = (json.loads((folder / f"{name}.json").read_text()) for name in Run._fields[1:])
     return Run(folder, rows, teacher)
-
-
-def train_and_record(
-    experiment: Experiment, folder: Path, device: torch.device, progress: bool
-) -> None:
-    """Do this process's share of what is not done yet; the first process records all of it."""
-    # All students of MNIST-1D are one stacked network, and one job.
-    seeds = range(experiment.seeds)
-    all_jobs = [[seed] for seed in seeds] if experiment.images else [list(seeds)]
-    if own := jobs.share(all_jobs):
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-            torch.backends.cudnn.benchmark = True
-        distillation = Distillation(experiment, folder, device, progress)
-        teacher, history = distillation.train_teacher()
-        for job in own:
-            distillation.train_students(job, teacher)
-        if jobs.is_first():
-            distillation.record(teacher, history, all_jobs)
-    jobs.wait_for(folder / "rows.json")
 
 
 class Distillation:
@@ -185,7 +176,7 @@ class Distillation:
                 accuracies = {"train_top1": accuracy(t, seen)} | self.held_out_accuracy(teacher)
                 return accuracies | saturation(t, seen.labels, s)
 
-            learners = {"the teacher": Learner(teacher, CrossEntropy())}
+            learners = {"the teacher": Learner(teacher, cross_entropy)}
             recipe, precision = experiment.teacher_recipe, experiment.precision
             trainer = Trainer(learners, self.train, recipe, seed, precision=precision)
             label = f"teacher {experiment.teacher}"

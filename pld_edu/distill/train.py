@@ -116,8 +116,7 @@ class Trainer:
                     measured = after_epoch(name) if after_epoch else {}
                     history[epoch][name] = {"epoch": epoch + 1, "train_loss": mean, **measured}
                 spent = time.perf_counter() - start
-                reached = {"epochs": epoch + 1, "seconds": spent, "history": history}
-                write_atomically(checkpoint, partial(torch.save, self.state() | reached))
+                self.save(checkpoint, epochs=epoch + 1, seconds=spent, history=history)
         self.networks.eval()
         return history, spent
 
@@ -194,9 +193,10 @@ class Trainer:
         self.optimizer.step()
         return torch.cat(values)
 
-    def state(self) -> dict[str, Any]:
-        """Weights, and the optimizer's state."""
-        return {name: getattr(self, name).state_dict() for name in ("networks", "optimizer")}
+    def save(self, checkpoint: Path, **reached: Any) -> None:
+        """Write weights, the optimizer's state, and what is reached."""
+        state = {"networks": self.networks.state_dict(), "optimizer": self.optimizer.state_dict()}
+        write_atomically(checkpoint, partial(torch.save, state | reached))
 
     def load(self, checkpoint: Path) -> tuple[int, float, History]:
         """Go back to a checkpoint if there is one; epochs done, seconds spent, and the history."""

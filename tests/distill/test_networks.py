@@ -9,6 +9,7 @@ from torchvision.models.resnet import BasicBlock
 
 from pld_edu.distill.networks import (
     CIFAR100,
+    MNIST1D,
     NARROW,
     NETWORKS,
     WIDE,
@@ -16,8 +17,8 @@ from pld_edu.distill.networks import (
     PreActivationBlock,
     Stack,
     build,
+    check_name,
     count_parameters,
-    names_for,
     resnet,
     wide_resnet,
 )
@@ -196,8 +197,8 @@ def test_a_depth_that_does_not_exist():
 
 
 def test_forty_numbers_in_ten_logits_out():
-    assert names_for("mnist1d") == ["cnn", "mlp32"]
-    for name in names_for("mnist1d"):
+    assert list(MNIST1D) == ["cnn", "mlp32"]
+    for name in MNIST1D:
         assert build(name, 0).eval()(torch.zeros(3, 40)).shape == (3, 10)
 
 
@@ -228,6 +229,11 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no network is called 'resnet'; there are ") as caught:
         build("resnet", 0)
     assert str(caught.value).endswith(", ".join(NETWORKS))
+    with pytest.raises(
+        ValueError, match="no network for mnist1d is called 'resnet8'; there are cnn"
+    ):
+        check_name("resnet8", "mnist1d")
+    check_name("resnet8", "cifar100")
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mlp32", (40,)), ("cnn", (40,))])
