@@ -1,8 +1,8 @@
 """The mistakes that people make with PLD: the checker's table.
 
 A mistake with changes is recognised by its numbers: each change is made to `variants.LossVariant`.
-Those without are recognised by other signs, in `diagnose` and `numerics`. To add a mistake, add a
-row here, a mutant to `tests/support/mutants.py` and a section to `book/failure_modes.md`.
+Those without are recognised by other signs, in `diagnose`. To add a mistake, add a row here, a
+mutant to `tests/support/mutants.py` and a section to `book/failure_modes.md`.
 """
 
 from .engine import Mistake

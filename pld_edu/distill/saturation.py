@@ -15,19 +15,9 @@ def saturation(
 ) -> dict[str, float]:
     """The teacher's weight of the label, and PLD's gradient against cross-entropy's.
 
-    Parameters
-    ----------
-    teacher_logits, student_logits : Tensor [N, C]
-    labels : int64 Tensor [N]
-    temperature : float
-        Of PLD's weights.
-
-    Returns
-    -------
-    dict
-        `mean_label_weight`: mean of softmax(t / temperature)_y; `share_above_99`: share of samples
-        where it exceeds 0.99; `cosine_to_ce`: mean over the samples of the cosine between PLD's
-        and cross-entropy's gradients in the student's logits.
+    For logits [N, C] and labels [N]: `mean_label_weight`, the mean of softmax(t / temperature)_y;
+    `share_above_99`, the share of samples where it exceeds 0.99; `cosine_to_ce`, the mean over the
+    samples of the cosine between the two gradients in the student's logits.
     """
     s, t, tau = student_logits.detach().double(), teacher_logits.detach().double(), temperature
     pld = pld_gradient(s, t, labels, temperature=tau, reduction="sum")

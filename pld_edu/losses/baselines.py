@@ -24,11 +24,7 @@ from .validation import (
 
 
 def cross_entropy(
-    student_logits: Tensor,
-    labels: Tensor,
-    *,
-    reduction: str = "mean",
-    ignore_index: int = -100,
+    student_logits: Tensor, labels: Tensor, *, reduction: str = "mean", ignore_index: int = -100
 ) -> Tensor:
     """Negative log-probability of the label: PLD with weights (1, 0, ..., 0).
 
@@ -66,11 +62,7 @@ def cross_entropy(
 
 
 def list_mle(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    *,
-    reduction: str = "mean",
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, reduction: str = "mean"
 ) -> Tensor:
     """ListMLE (Xia et al. 2008): minus the log-likelihood of the teacher's ranking, label first.
 
@@ -97,11 +89,7 @@ def list_mle(
 
 
 def position_list_mle(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    *,
-    reduction: str = "mean",
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, reduction: str = "mean"
 ) -> Tensor:
     """P-ListMLE (Lan et al. 2014): choice k weighs 2^{C-k} - 1, here scaled to sum to 1.
 

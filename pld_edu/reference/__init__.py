@@ -16,14 +16,7 @@ tau             temperature of the teacher's weights
 The class axis is always the last; every other axis is a batch axis.
 """
 
-from .baselines import (
-    cross_entropy,
-    dist_loss,
-    dkd_loss,
-    kd_loss,
-    list_mle,
-    position_list_mle,
-)
+from .baselines import cross_entropy, dist_loss, dkd_loss, kd_loss, list_mle, position_list_mle
 from .plackett_luce import (
     fit_scores,
     log_likelihood,
