@@ -172,19 +172,6 @@ def mobilenetv2(width: float, stride: int = 1) -> nn.Module:
     return network
 
 
-def shufflenetv2(width: str) -> nn.Module:
-    """ShuffleNetV2 (Ma et al. 2018) from torchvision, without its first two halvings of the image.
-
-    So 4x4 are left to pool. The benchmark's "ShuffleNetV2" has width x1.0.
-    """
-    from torchvision import models
-
-    network = getattr(models, f"shufflenet_v2_{width}")(num_classes=CLASSES)
-    network.conv1[0].stride = (1, 1)
-    network.maxpool = nn.Identity()
-    return network
-
-
 NARROW, WIDE = (16, 16, 32, 64), (32, 64, 128, 256)
 MNIST1D: dict[str, Callable[[], nn.Module]] = {"cnn": cnn, "mlp32": mlp32}
 CIFAR100: dict[str, Callable[[], nn.Module]] = {
@@ -194,8 +181,6 @@ CIFAR100: dict[str, Callable[[], nn.Module]] = {
     "mobilenetv2": partial(mobilenetv2, 1.0),
     "mobilenetv2_x0_5": partial(mobilenetv2, 0.5),
     "mobilenetv2_x0_25": partial(mobilenetv2, 0.25, stride=2),  # for a CPU
-    "shufflenetv2": partial(shufflenetv2, "x1_0"),
-    "shufflenetv2_x0_5": partial(shufflenetv2, "x0_5"),
 }
 NETWORKS = MNIST1D | CIFAR100
 
