@@ -22,18 +22,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.command(options)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        print(f"\nInterrupted{options.interrupted}", file=sys.stderr)
+        return 130
     except FloatingPointError as error:
-        print(f"pld-edu: {error}", file=sys.stderr)
-        return 1
+        message = str(error)
     except ModuleNotFoundError as error:
         if error.name not in ("matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm"):
             raise
         extra = 'the extra "distill" brings it: pip install "pld_edu[distill]"'
-        print(f"pld-edu: {error.name} is not installed; {extra}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nInterrupted{options.interrupted}", file=sys.stderr)
-        return 130
+        message = f"{error.name} is not installed; {extra}"
+    print(f"pld-edu: {message}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> ArgumentParser:
@@ -43,12 +43,12 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser("pld-edu", description=description)
     parser.add_argument("--version", action="version", version=f"pld_edu {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_distill(commands.add_parser("distill", help="compare students of every method"))
-    checked = commands.add_parser(
-        "check", help="is this loss PLD, and if not, what is wrong with it?"
+    _add_distill(
+        commands.add_parser("distill", help="train a teacher, and students by every method")
     )
-    check.add_arguments(checked)
-    checked.set_defaults(command=check.run, interrupted=".")
+    own = commands.add_parser("check", help="is this loss PLD, and if not, what is wrong with it?")
+    check.add_arguments(own)
+    own.set_defaults(command=check.run, interrupted=".")
     _add_bench(commands.add_parser("bench", help="what losses cost here: time and memory"))
     return parser
 
@@ -56,14 +56,13 @@ def _parser() -> ArgumentParser:
 def _add_distill(parser: ArgumentParser) -> None:
     parser.description = (
         "Train a teacher and its students by every method, and compare them. MNIST-1D takes about "
-        "a minute on a CPU, CIFAR-100 wants a GPU or a preset."
+        "a minute on a CPU, CIFAR-100 wants a GPU or a preset. An interrupted run goes on."
     )
     goes_on = ". The same command goes on where this one stopped."
     parser.set_defaults(command=_distill, interrupted=goes_on)
     add = parser.add_argument
     add("--dataset", choices=EXPERIMENTS, help="default: the preset's, otherwise mnist1d")
-    preset = "CIFAR-100 with less to compute: small for a small GPU, cpu for one core (an hour)"
-    add("--preset", choices=PRESETS, help=preset)
+    add("--preset", choices=PRESETS, help="CIFAR-100 on a small GPU or one core (about an hour)")
     add("--teacher", help="a network of pld_edu.distill.networks (default: the recipe's)")
     add("--student", help="the same")
     some = f"some of {' '.join(METHODS)} (default: all; mnist1d without dkd)"
@@ -97,9 +96,8 @@ def _shape(text: str) -> tuple[int, int]:
     """``128x100`` as (128, 100)."""
     rows, _, classes = text.partition("x")
     if not (rows.isdecimal() and classes.isdecimal() and int(rows) > 0 and int(classes) > 1):
-        raise ArgumentTypeError(
-            f"a shape is ROWSxCLASSES, at least 1x2, like 128x100; got {text!r}"
-        )
+        wanted = "ROWSxCLASSES, at least 1x2, like 128x100"
+        raise ArgumentTypeError(f"a shape is {wanted}; got {text!r}")
     return int(rows), int(classes)
 
 
@@ -126,8 +124,7 @@ def _distill(options: Namespace) -> int:
 
     from .distill import jobs, run
     from .distill.networks import check_name
-    from .results import plots
-    from .results.tables import report
+    from .results import plots, tables
 
     for name in (experiment.teacher, experiment.student):
         check_name(name, experiment.dataset)
@@ -148,17 +145,16 @@ def _distill(options: Namespace) -> int:
     if finished:
         print(f"{folder} holds this run already, finished; here it is. Remove it to train again.")
     plots.comparison(rows).savefig(folder / "figure.png")
-    print(f"\n{report(rows, teacher)}\n\nRows, logits and figure.png are in {folder}")
+    print(f"\n{tables.report(rows, teacher)}\n\nRows, logits and figure.png are in {folder}")
     return 0
 
 
 def _experiment(options: Namespace) -> Experiment:
     """The data set's experiment, or the preset's, with the changes that were asked for."""
-    experiment = EXPERIMENTS[options.dataset or "mnist1d"]
-    if options.preset:
-        experiment = PRESETS[options.preset]
-        if options.dataset not in (None, experiment.dataset):
-            raise ValueError(f"--preset {options.preset} is for --dataset {experiment.dataset}")
+    preset, dataset = options.preset, options.dataset
+    experiment = PRESETS[preset] if preset else EXPERIMENTS[dataset or "mnist1d"]
+    if dataset not in (None, experiment.dataset):
+        raise ValueError(f"--preset {preset} is for --dataset {experiment.dataset}")
     changes: dict[str, Any] = {}
     for name in ("teacher", "student", "methods", "temperatures", "seeds", "train"):
         if (value := getattr(options, name)) is not None:

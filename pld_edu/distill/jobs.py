@@ -1,8 +1,8 @@
 """Several processes, one run: each does its share of the jobs and learns of the others from files.
 
 `torchrun` starts the processes, on one machine or several; all must see the same output folder. A
-job (the students of a seed) is done by one process, exactly as it would be without the others. No
-process waits for one that is dead: if one fails, `torchrun` ends the rest.
+job (the students of a seed) is done by one process, as it would be without the others. If one
+fails, `torchrun` ends the rest.
 """
 
 import os

@@ -177,9 +177,8 @@ class Distillation:
                 return accuracies | saturation(t, seen.labels, s)
 
             learners = {"the teacher": Learner(teacher, cross_entropy)}
-            recipe, precision = experiment.teacher_recipe, experiment.precision
-            trainer = Trainer(learners, self.train, recipe, seed, precision=precision)
-            label = f"teacher {experiment.teacher}"
+            recipe, label = experiment.teacher_recipe, f"teacher {experiment.teacher}"
+            trainer = Trainer(learners, self.train, recipe, seed, None, experiment.precision)
             found, _ = trainer.fit(checkpoint, after_epoch, label, self.progress)
             weights = teacher.state_dict()
             if images:  # convolutions and linear layers; biases and statistics stay as they are
@@ -199,14 +198,10 @@ class Distillation:
         experiment, images = self.experiment, self.experiment.images
         owners = {f"{s.name} with seed {k}": (s, k) for s in experiment.settings for k in seeds}
         learners = self.make_learners(owners)
-        trainer = Trainer(
-            learners,
-            self.train,
-            experiment.student_recipe,
-            seeds[0] if images else seeds,
-            teacher if images else self.predict(teacher, self.train.inputs),
-            experiment.precision,
-        )
+        recipe, seed = experiment.student_recipe, seeds[0] if images else seeds
+        # A teacher of images sees other crops in each step.
+        source = teacher if images else self.predict(teacher, self.train.inputs)
+        trainer = Trainer(learners, self.train, recipe, seed, source, experiment.precision)
         label = f"{len(owners)} students of seed {seeds[0]}" if images else "students"
         checkpoint = path.with_suffix(".checkpoint")
         measure = (lambda name: self.held_out_accuracy(learners[name].network)) if images else None
@@ -248,8 +243,7 @@ class Distillation:
     def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]]]:
         """Test logits [N, C] and accuracies in percent, of the network or of each in a `Stack`.
 
-        Logits are rounded as they are stored, and accuracies are those of rounded logits, so
-        whoever reads the files finds the same.
+        Accuracies are those of logits rounded as they are stored: readers of the files find them.
         """
 
         def round_outputs(data: Samples) -> np.ndarray:
