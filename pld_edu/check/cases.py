@@ -70,12 +70,7 @@ class Case(Answer):
 
 @cache
 def cases() -> tuple[Case, ...]:
-    """All cases of the vector file, for instance to parametrise a test over them.
-
-    Returns
-    -------
-    tuple of Case
-    """
+    """All cases of the vector file, for instance to parametrise a test over them."""
     data = json.loads(VECTORS.read_text(encoding="utf-8"))
     return tuple(_from_json(entry) for entry in data["cases"])
 
