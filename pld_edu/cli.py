@@ -54,20 +54,18 @@ def _parser() -> ArgumentParser:
 
 
 def _add_distill(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Train a teacher and its students by every method, and compare them. MNIST-1D takes about "
-        "a minute on a CPU, CIFAR-100 wants a GPU or a preset. An interrupted run goes on."
-    )
+    parser.description = "Train a teacher and students by every method; an interrupted run goes on."
     goes_on = ". The same command goes on where this one stopped."
     parser.set_defaults(command=_distill, interrupted=goes_on)
     add = parser.add_argument
-    add("--dataset", choices=EXPERIMENTS, help="default: the preset's, otherwise mnist1d")
-    add("--preset", choices=PRESETS, help="CIFAR-100 on a small GPU or one core (about an hour)")
+    add("--dataset", choices=EXPERIMENTS, help="default: mnist1d, a minute; cifar100 wants a GPU")
+    add("--preset", choices=PRESETS, help="cifar100 on a small GPU, or on one core in an hour")
     add("--teacher", help="a network of pld_edu.distill.networks (default: the recipe's)")
     add("--student", help="the same")
     some = f"some of {' '.join(METHODS)} (default: all; mnist1d without dkd)"
     add("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=some)
-    add("--temperatures", nargs="+", type=float, metavar="T", help="default: 1 4; mnist1d 1 2 4 8")
+    every = "of every method but ce (default: 1 4; mnist1d 1 2 4 8)"
+    add("--temperatures", nargs="+", type=float, metavar="T", help=every)
     add("--seeds", type=int, help="students of each setting (default: 3; mnist1d 10)")
     add("--epochs", type=int, help="of the students (default: the recipe's)")
     add("--teacher-epochs", type=int, help="of the teacher (the same)")
@@ -77,14 +75,11 @@ def _add_distill(parser: ArgumentParser) -> None:
 
 
 def _add_bench(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Time, forward and backward, and memory of cross-entropy, KD, DIST, DKD and PLD: as "
-        "published, as in pld_edu.losses, as in pld_edu.fast. A few minutes for all shapes."
-    )
+    parser.description = "Time and memory of losses: as published, as in pld_edu.losses and .fast."
     parser.set_defaults(command=_bench, interrupted=": nothing was written.")
     add = parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    shapes = "default: 128x10 128x100 512x100 256x1000 1024x1000 64x21841 16x128256"
+    shapes = "default, in minutes: 128x10 128x100 512x100 256x1000 1024x1000 64x21841 16x128256"
     add("--shapes", nargs="+", type=_shape, metavar="ROWSxCLASSES", help=shapes)
     add("--rounds", type=int, default=9, help="medians are over this many (9)")
     add("--threads", type=int, default=1, help="of PyTorch on the CPU (1)")
