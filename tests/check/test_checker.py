@@ -13,6 +13,7 @@ def names(report):
     return [cause.name for cause in report.causes]
 
 
+@pytest.mark.slow
 def test_a_table_of_memorised_answers_does_not_pass():
     answers = {
         (c.student_logits.tobytes(), c.teacher_logits.tobytes(), c.temperature): c.loss

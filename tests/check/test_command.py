@@ -65,6 +65,7 @@ def names(report):
     return [cause["name"] for cause in report["causes"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["mine.py:right", "mine:right", "mine.py:Loss"])
 def test_right_is_0(command, target):
     status, report = command(target)
