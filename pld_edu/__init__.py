@@ -26,10 +26,7 @@ def __getattr__(name: str) -> ModuleType:
 def needs_extra(extra: str) -> Iterator[None]:
     """Around imports that the base installation lacks: if one fails, name the extra that has it.
 
-    Raises
-    ------
-    ModuleNotFoundError
-        A package is not installed; the message has the command that installs it.
+    The message of the ModuleNotFoundError has the command that installs it.
     """
     try:
         yield

@@ -116,8 +116,8 @@ class Report:
     def _repr_html_(self) -> str:
         colour = "#0072B2" if self.passed else "#D55E00"
         headline, body = escape(str(self)).split("\n", 1)
-        text = f"<pre style='white-space: pre-wrap'>{body}</pre>"
-        return f"<b style='color:{colour}'>{headline}</b>\n{text}"
+        bar = f"border-left: .3em solid {colour}; padding-left: .4em"
+        return f"<b style='{bar}'>{headline}</b>\n<pre style='white-space: pre-wrap'>{body}</pre>"
 
 
 def _rows(case: CheckedCase) -> dict[str, Any]:

@@ -23,7 +23,7 @@ TRAIN, TEST, CLASSES, SIDE = 50_000, 10_000, 100, 32
 
 
 def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> Dataset:
-    """CIFAR-100: photographs of 32x32 pixels in 100 classes, in the order of their SHA-1.
+    """CIFAR-100: photographs uint8 [N, 32, 32, 3] in the order of their SHA-1, labels int64 [N].
 
     Comes from ``$PLD_EDU_DATA/cifar100.npz`` (``~/.cache/pld-edu`` without that variable). If that
     file is not there, torchvision downloads the data (169 MB) and the file is written; if it is
@@ -34,11 +34,6 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
     train, held_out, test : int
         Images in each split: the first of the 50,000 for training, the last of them, and the
         first of the 10,000 for testing. None, or more than there are, is a ValueError.
-
-    Returns
-    -------
-    Dataset
-        Three splits of inputs uint8 [N, 32, 32, 3] and labels int64 [N].
 
     Raises
     ------

@@ -12,18 +12,13 @@ def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Datase
     """MNIST-1D (Greydanus and Kobak 2024): ten digit shapes as noisy signals of length 40.
 
     Each split is generated from a seed of its own (0, 1, 2) by the package `mnist1d`, which also
-    shifts and scales each split to mean 0 and std 1.
+    shifts and scales each split to mean 0 and std 1: inputs float32 [N, 40], labels int64 [N].
 
     Parameters
     ----------
     train, held_out, test : int
         Samples in each split, a positive multiple of 10, since the ten classes are equally
         frequent; anything else is a ValueError.
-
-    Returns
-    -------
-    Dataset
-        Three splits of inputs float32 [N, 40] and labels int64 [N].
     """
     sizes = train, held_out, test
     if any(size < 10 or size % 10 for size in sizes):

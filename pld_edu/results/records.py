@@ -66,10 +66,7 @@ def _commit() -> str | None:
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """Make `folder`, and note in its ``experiment.json`` what another run there must share.
 
-    Raises
-    ------
-    FileExistsError
-        The folder holds another experiment, or rows without experiment.json.
+    If it holds another experiment, or rows without experiment.json, FileExistsError says so.
     """
     note, found = folder / "experiment.json", ""
     wanted = json.loads(json.dumps(settings))
