@@ -42,6 +42,7 @@ exclude_patterns = ["generated", "**.ipynb_checkpoints"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_code_prompt_show = nb_code_prompt_hide = "how it is drawn"  # folded cells draw (tag hide-input)
 nb_ipywidgets_js = {}  # their default comes from another host
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4

@@ -37,11 +37,32 @@ class NotYet(AssertionError):
         return str(self).splitlines()
 
 
+class NoAnswer(NotYet):
+    """A blank still holds its three dots."""
+
+    def __init__(self, name: str = "") -> None:
+        fill = "  No answer yet: fill in the blank, run its cell, then run this one."
+        super().__init__(f"  {name} is not answered yet." if name else fill)
+
+
+def is_blank(value: Any) -> bool:
+    """Whether an answer is missing: ``...`` or None, also inside a list, an array or a dict."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return any(is_blank(part) for part in value)
+    return value is None or value is ...
+
+
 def call(function: Callable[..., Any], *arguments: Any, copy: bool = True) -> Any:
     """What a learner's function returns on (copies of) the arguments.
 
     Raises
     ------
+    NoAnswer
+        It returns ``...``, or computes with it.
     NotYet
         It is no function, is not written yet, raises an exception, or returns nothing.
     """
@@ -56,8 +77,12 @@ def call(function: Callable[..., Any], *arguments: Any, copy: bool = True) -> An
         todo = f"  {name} is not written yet: fill it in, run its cell, then run this one."
         raise NotYet(todo) from None
     except Exception as error:
+        if "ellipsis" in str(error):
+            raise NoAnswer from None
         lines = wrapped(f"{name} raised {type(error).__name__}: {error}") + _line_of(error)
         raise NotYet("\n".join([*lines, *shown(function, arguments)])) from None
+    if value is not None and is_blank(value):
+        raise NoAnswer
     if value is None:
         raise NotYet(f"  {name} returned None. Does it end with a return?")
     return value

@@ -14,9 +14,7 @@ import numpy as np
 from pld_edu.check import engine
 from pld_edu.check.engine import Mistake, as_array, same
 
-from .calling import NotYet, call, short, shown, wrapped
-
-NO_ANSWER = "  No answer yet: fill in the cell above, run it, then run this one."
+from .calling import NoAnswer, NotYet, call, is_blank, short, shown, wrapped
 
 
 def wrong(name: str, *answers: Any, **values: Any) -> Callable[..., Mistake]:
@@ -46,7 +44,8 @@ class Exercise:
     Attributes
     ----------
     heading : str
-        As in the notebook: "01.3 chain of choices · core · 10 minutes".
+        As in the notebook: "01.3 chain of choices · core · 10 minutes"; of a blank in a lesson,
+        its name: "01.a the next choice".
     praise : str
         A sentence for those who got it right.
     mistakes : tuple of Mistake
@@ -66,6 +65,11 @@ class Exercise:
     def number(self) -> str:
         """The part before the name, "01.3"."""
         return self.title.split()[0]
+
+    @property
+    def is_fill_in(self) -> bool:
+        """Whether it is a blank in a lesson: these have letters, "01.a", and no points."""
+        return self.number[-1].isalpha()
 
     def _find(self, fits: Callable[[Any], bool], fully: Any = None) -> Mistake | None:
         """The mistake of which a variant fits."""
@@ -107,14 +111,14 @@ class Values(Exercise):
         values = list(answer) if several else [answer]
         if isinstance(answer, Mapping):
             values = [answer.get(name) for name in self.right]
+        if all(is_blank(value) for value in values):
+            raise NoAnswer
         if len(values) != len(self.right):
             raise NotYet(f"  Hand in {len(self.right)} values: {', '.join(self.right)}.")
-        if all(value is None or value is ... for value in values):
-            raise NotYet(NO_ANSWER)
         given = dict(zip(self.right, values, strict=True))
         for name, value in given.items():
-            if value is None or value is ...:
-                raise NotYet(f"  {name} is not answered yet.")
+            if is_blank(value):
+                raise NoAnswer(name)
             given[name] = self._tidy(value, name)
             if not same(given[name], self.right[name], self.rtol, self.atol):
                 self._say_what_is_wrong(name, given)
@@ -194,9 +198,8 @@ class Code(Exercise):
 
     def check(self, answer: Any) -> str:
         """What to say about a right answer; raises NotYet for any other."""
-        parts = answer if isinstance(answer, tuple | list) else [answer]
-        if any(part is None or part is ... for part in parts):
-            raise NotYet(NO_ANSWER)
+        if is_blank(answer):
+            raise NoAnswer
         if self.test is not None:
             self._say_what_was_found(self.test, answer)
             return self.praise

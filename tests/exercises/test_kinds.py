@@ -51,7 +51,9 @@ def test_mistake_is_recognised_by_name(exercise: Any, mistake: Any, variant: Any
 def test_exercise_is_well_made(exercise: Any) -> None:
     names = [mistake.name for mistake in exercise.mistakes]
     assert len(names) == len(set(names)) > 0
-    assert re.fullmatch(r"\d\d\.\d .+ · (warm-up|core|challenge) · \d+ minutes", exercise.heading)
+    graded = r"\d\d\.\d [^·]+ · (warm-up|core|challenge) · \d+ minutes"
+    pattern = r"\d\d\.[a-z] [^·]+" if exercise.is_fill_in else graded
+    assert re.fullmatch(pattern, exercise.heading)
     for text in (exercise.praise, *(t for m in exercise.mistakes for t in (m.sentence, m.fix))):
         assert not text or text.endswith((".", "?", "= ...", ")"))
     if isinstance(exercise, Values):
@@ -62,7 +64,7 @@ def test_exercise_is_well_made(exercise: Any) -> None:
 def test_importing_exercises_for_numpy_loads_no_torch() -> None:
     code = (
         "import sys\nfrom pld_edu.exercises import exercises\n"
-        "for number in ('01', '02', '03', '04', '05'):\n    exercises(number)\n"
+        "for number in ('00', '01', '02', '03', '04', '05'):\n    exercises(number)\n"
         "assert not {'torch', 'jax', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -131,8 +133,15 @@ def test_answers_that_are_no_answers_are_told_in_words() -> None:
     assert "possible is a set, such as {'a'} or set()." in refuse("05.3", "acf")
     with pytest.raises(ValueError, match=r"no exercise '01\.9'; those of this notebook are '01\.1"):
         check("01.9", 1)
-    with pytest.raises(ValueError, match="exercises exist for notebooks 01, 02"):
+    with pytest.raises(ValueError, match="exercises exist for notebooks 00, 01"):
         check("99.1", 1)
+
+
+def test_blanks_are_found_wherever_they_stand() -> None:
+    half = {"return": lambda z, alpha: ..., "inside": lambda z, alpha: 2 * ..., "part": [0.3, ...]}
+    assert "No answer yet" in refuse("03.4", half["return"])
+    assert "No answer yet" in refuse("03.4", half["inside"])
+    assert "pld is not answered yet." in refuse("05.1", half["part"], 0, 0, 0, 0)
 
 
 def test_values_may_be_rounded_and_options_written_in_capitals() -> None:

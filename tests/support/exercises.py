@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from pld_edu.exercises import NOTEBOOKS, NotYet, check, exercises
+from pld_edu.exercises import NOTEBOOKS, NotYet, check, exercises, fill_ins
 
-EVERY = [exercise for notebook in NOTEBOOKS for exercise in exercises(notebook)]
+FILL_INS = [blank for notebook in NOTEBOOKS for blank in fill_ins(notebook)]
+EVERY = [e for notebook in NOTEBOOKS for e in exercises(notebook)] + FILL_INS
 
 
 def find(number: str) -> Any:
