@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """Right numbers for one choice of weights."""
+    """Right numbers of one loss, or of one term of it."""
 
     loss_per_row: Floats
     loss: float
@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass(frozen=True, repr=False)
 class Case(Answer):
-    """One input with its right answers; `loss_per_row`, `loss` and `gradient` are PLD's.
+    """One input with its right answers; `loss_per_row`, `loss` and `gradient` are its loss's.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class Case(Answer):
         The second is the mean of the first.
     gradient : array [N, C]
         Of the mean, with respect to the student's logits.
-    uniform : Answer
-        The same for weights 1/C.
+    answers : dict
+        The same three by loss or term: "pld", and "uniform" for weights 1/C.
     tolerance : dict
         ``tolerance["float32"]["absolute"]`` and ``["relative"]``; also "float64".
     """
@@ -51,7 +51,7 @@ class Case(Answer):
     teacher_logits: Floats
     labels: NDArray[np.int64]
     temperature: float
-    uniform: Answer
+    answers: dict[str, Answer] = field(hash=False)
     tolerance: dict[str, dict[str, float]] = field(hash=False)
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ def nan_case() -> Case:
     return replace(
         cases()[0],
         **vars(nan),
-        uniform=nan,
+        answers=dict.fromkeys(cases()[0].answers, nan),
         id="nan-in-student",
         comment="One student logit is NaN: the loss must be NaN, or an error, not a number.",
         flags=("nan",),
@@ -98,8 +98,10 @@ def _from_json(entry: dict[str, Any]) -> Case:
     def with_arrays(values: dict[str, Any]) -> dict[str, Any]:
         return {k: np.array(v) if isinstance(v, list) else v for k, v in values.items()}
 
-    uniform = Answer(**with_arrays(entry["uniform"]))
-    return Case(**with_arrays(entry) | {"uniform": uniform, "flags": tuple(entry["flags"])})
+    entry = with_arrays(entry)
+    pld = Answer(*(entry[key] for key in ("loss_per_row", "loss", "gradient")))
+    answers = {"pld": pld, "uniform": Answer(**with_arrays(entry.pop("uniform")))}
+    return Case(**entry | {"answers": answers, "flags": tuple(entry["flags"])})
 
 
 def _random_case(number: int, rows: int, classes: int, rng: np.random.Generator) -> Case:
@@ -113,10 +115,11 @@ def _random_case(number: int, rows: int, classes: int, rng: np.random.Generator)
         per_row = np.asarray(reference.pld_loss(s, t, y, weights=weights, reduction="none"))
         return Answer(per_row, per_row.mean(), reference.pld_gradient(s, t, y, weights=weights))
 
+    pld = answer("teacher")
     return replace(
         cases()[0],
-        **vars(answer("teacher")),
-        uniform=answer("uniform"),
+        **vars(pld),
+        answers={"pld": pld, "uniform": answer("uniform")},
         id=f"random-{number}",
         comment="Random; not in the file.",
         flags=("plain", "random", *(("batch",) if rows > 1 else ())),

@@ -11,9 +11,10 @@ from .adapters import ADAPTERS, Adapter, Result, choose_adapter
 from .cases import Case, cases, nan_case, random_cases
 from .compare import CheckedCase, compare
 from .diagnose import diagnose
+from .formula import Formula
+from .pld import PLD
 from .report import Report
 from .running import Child, run
-from .variants import LossVariant
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "framework": (*ADAPTERS, None),
@@ -74,7 +75,7 @@ def check_loss(
         if not callable(function):
             raise TypeError(f"{name} must be callable, got {type(function).__name__}")
     loss = choose_adapter(fn, gradient, framework, timeout)
-    right = LossVariant(weights=weights, over_batch=reduction)
+    right = PLD(weights=weights, over_batch=reduction)
     return run_and_report(loss, right, expected_failures or {})
 
 
@@ -87,7 +88,7 @@ def check_options(timeout: float, **chosen: str | None) -> None:
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 
-def run_and_report(loss: Adapter | Child, right: LossVariant, reasons: Reasons) -> Report:
+def run_and_report(loss: Adapter | Child, right: Formula, reasons: Reasons) -> Report:
     """Run a loss on all cases and report on what came."""
     pool = all_cases()
     results, notes = run(loss, pool), []
@@ -102,7 +103,7 @@ def run_and_report(loss: Adapter | Child, right: LossVariant, reasons: Reasons) 
     return _report(results, right, SOURCES[loss.framework], notes, reasons)
 
 
-def check_outputs(path: str, right: LossVariant) -> Report:
+def check_outputs(path: str, right: Formula) -> Report:
     """Report on a JSON file with numbers that a program in any language printed.
 
     It holds ``{case_id: {"loss": x, "gradient": [[...]]}}``; the gradient may be missing. NaN and
@@ -150,19 +151,20 @@ def all_cases() -> list[Case]:
 
 
 def _report(
-    results: list[Result], right: LossVariant, source: str, notes: list[str], reasons: Reasons
+    results: list[Result], right: Formula, source: str, notes: list[str], reasons: Reasons
 ) -> Report:
     """Compare results, wherever they come from, and say what explains them."""
     checked = compare(results, right, reasons)
     causes = diagnose(checked)
     answered = any(r.state in ("ok", "hangs", "crashes") for r in results)
     wrong = any(c.bad for c in checked) or any(c.kind == "mistake" for c in causes)
-    if any(c.right.weights == "ones" for c in checked):
+    if any(getattr(c.right, "weights", "") == "ones" for c in checked):
         notes = [*notes, "the choices are added up, weights 1 each; PLD's scale has 1/C"]
     gradients = any(r.gradient is not None for r in results)
     random = sum("random" in c.flags for c in checked)
     published = sum(not {"random", "nan"}.intersection(c.flags) for c in checked)
-    name = "PLD" if right.weights == "teacher" else "ListMLE (uniform weights)"
+    uniform = getattr(right, "weights", "teacher") != "teacher"
+    name = "ListMLE (uniform weights)" if uniform else right.title
     what = "values and gradients" if gradients else "values"
     count = f"{published} published" + (f" and {random} random cases" if random else " cases")
     return Report(

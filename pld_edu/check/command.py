@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .adapters import ADAPTERS
 from .checker import CHOICES, check_options, check_outputs, run_and_report
+from .pld import PLD
 from .report import Report
 from .running import Child, TargetError
-from .variants import LossVariant
 
 RIGHT, WRONG, NOT_CALLED = 0, 1, 2
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> Report:
     check_options(args.timeout)
-    right = LossVariant(weights=args.weights, over_batch=args.reduction)
+    right = PLD(weights=args.weights, over_batch=args.reduction)
     if (args.target is None) == (args.outputs is None):
         raise ValueError("give either a function to check or --outputs FILE")
     if args.outputs:

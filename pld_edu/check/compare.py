@@ -1,6 +1,6 @@
 """Whether the numbers that came for each case are right."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
@@ -12,20 +12,18 @@ import numpy as np
 from .adapters import Result
 from .cases import Answer, Case, Floats
 from .engine import same
-from .variants import LossVariant, gradient, loss
+from .formula import Formula
+from .pld import PLD
 
 BAD = ("wrong", "raises", "hangs", "crashes")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CheckedCase:
-    """A case, the right loss, what came, and the reason if a failure was expected.
-
-    `right` has weights "teacher" (PLD), "uniform" or "ones" (a ListMLE with weights 1/C or 1).
-    """
+    """A case, the right loss, what came, and the reason if a failure was expected."""
 
     case: Case
-    right: LossVariant
+    right: Formula
     result: Result
     failure_expected: str | None = None
 
@@ -37,14 +35,14 @@ class CheckedCase:
     def expected(self) -> Floats:
         """Right value: [], or [N] without reduction."""
         per_row = self.right.over_batch == "none"
-        answer = self._answer.loss_per_row if per_row else self._answer.loss
-        return np.asarray(answer * self._scale)
+        answer = self._mix(attrgetter("loss_per_row" if per_row else "loss"))
+        return np.asarray(answer * self._rows)
 
     @cached_property
     def expected_gradient(self) -> Floats:
         """Right gradient [N, C]; without reduction each row's own."""
         rows = len(self.case.labels) if self.right.over_batch == "none" else 1
-        return self._answer.gradient * self._scale * rows
+        return self._mix(attrgetter("gradient")) * self._rows * rows
 
     @property
     def got(self) -> Any:
@@ -96,20 +94,23 @@ class CheckedCase:
         return self.outcome in BAD
 
     def reproduced_by(
-        self, variant: LossVariant, *, slack: float = 1.0, gradients: bool = True
+        self, variant: Formula, *, slack: float = 1.0, gradients: bool = True
     ) -> bool:
         """Whether the variant, with some order of tied classes, gives these numbers."""
         if not self.finite or (gradients and self.result.gradient_error):
             return False
-        pairs: list[tuple[Any, Any]] = [(self.got, loss)]
+        pairs: list[tuple[Any, Any]] = [(self.got, type(variant).value)]
         if gradients and self.got_gradient is not None:
-            pairs.append((self.got_gradient, gradient))
+            pairs.append((self.got_gradient, type(variant).gradient))
         t = self.case.teacher_logits
         orders: list[Floats | None] = [None]
         if "ties" in self.flags:
             orders = [t - 1e-6 * np.array(p) for p in permutations(range(t.shape[-1]))]
         return any(
-            all(self._reproduced(x, of(variant, self.case, keys).real, slack) for x, of in pairs)
+            all(
+                self._reproduced(x, of(variant, self.case, keys=keys).real, slack)
+                for x, of in pairs
+            )
             for keys in orders
         )
 
@@ -127,16 +128,20 @@ class CheckedCase:
             "inputs": {name: np.asarray(getattr(self.case, name)).tolist() for name in inputs},
         }
 
-    @property
-    def _answer(self) -> Answer:
-        return self.case if self.right.weights == "teacher" else self.case.uniform
+    def _mix(self, number: Callable[[Answer], Any]) -> Any:
+        """A number of the published answers, each times its share in the right loss."""
+        shares = self.right.shares(self.case).items()
+        return sum(share * number(self.case.answers[key]) for key, share in shares)
 
     @property
-    def _scale(self) -> int:
-        """Weights of 1 make the numbers C times as large as 1/C, a sum N times as large."""
-        rows, classes = self.case.student_logits.shape
-        of_weights = classes if self.right.weights == "ones" else 1
-        return of_weights * (rows if self.right.over_batch == "sum" else 1)
+    def _rows(self) -> int:
+        """A sum is N times as large as a mean."""
+        return len(self.case.labels) if self.right.over_batch == "sum" else 1
+
+    @property
+    def _scale(self) -> float:
+        """How many times larger than the published ones the right numbers are at most."""
+        return sum(map(abs, self.right.shares(self.case).values())) * self._rows
 
     def _agree(self, got: Floats, wanted: Floats, slack: float = 1.0, size: float = 1.0) -> bool:
         """Whether numbers are equal up to `slack` times float32's tolerance for their size."""
@@ -151,15 +156,15 @@ class CheckedCase:
 
 
 def compare(
-    results: Sequence[Result], right: LossVariant, expected_failures: Mapping[str, str]
+    results: Sequence[Result], right: Formula, expected_failures: Mapping[str, str]
 ) -> list[CheckedCase]:
-    """Every result beside what it should be; right for a ListMLE are weights 1/C or 1."""
+    """Every result beside what it should be; right for weights "uniform" are 1/C or 1."""
     checked = []
     for result in results:
         case = result.case
         reasons = [expected_failures[k] for k in (case.id, *case.flags) if k in expected_failures]
         checked.append(CheckedCase(case, right, result, reasons[0] if reasons else None))
-    if right.weights != "uniform":
+    if not isinstance(right, PLD) or right.weights != "uniform":
         return checked
     summed = compare(results, replace(right, weights="ones"), expected_failures)
     return max(

@@ -8,15 +8,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 
 from .cases import Floats
 from .compare import CheckedCase
 from .engine import Relation, common_factor, describe_relation, find_mistake, is_finite
-from .mistakes import BY_NAME, MISTAKES
+from .formula import Formula
 from .report import Cause
-from .variants import LossVariant, loss
 
 ENOUGH = 4  # Cases a variant must reproduce before it counts as an explanation.
 SMALL = 16  # Logits in a case up to which gradients of candidates are compared too.
@@ -25,7 +25,7 @@ FACTORS = {-1.0: "sign-flipped", 1 / math.log(2): "log-base", 1 / math.log(10): 
 SLACK, HALF_PRECISION_SLACK = 3.0, 1000.0
 NUMERICAL = frozenset({"large", "spread", "extreme"})  # Here rounding is put to the test.
 
-Candidate = tuple[LossVariant, tuple[str, ...]]  # with the names of its mistakes
+Candidate = tuple[Formula, tuple[str, ...]]  # with the names of its mistakes
 
 
 def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
@@ -74,9 +74,9 @@ def explain(plain: Sequence[CheckedCase], slack: float) -> Candidate | None:
     small = [c for c in plain if c.case.size <= SMALL]
     right = plain[0].right
     singles: list[Candidate] = [
-        (variant, (mistake.name,))
-        for mistake in MISTAKES
-        for variant in (replace(right, **changes) for changes in mistake.variants)
+        (variant, (name,))
+        for name, changed in right.mistakes.items()
+        for variant in (replace(right, **changes) for changes in changed)
         if variant != right
     ]
 
@@ -98,48 +98,48 @@ def explain(plain: Sequence[CheckedCase], slack: float) -> Candidate | None:
     return next(filter(None, found), None)
 
 
-def _pairs(right: LossVariant) -> Iterator[Candidate]:
+def _pairs(right: Formula) -> Iterator[Candidate]:
     """Two mistakes at once that do not touch the same step."""
-    for first, second in combinations(MISTAKES, 2):
-        for one, other in product(first.variants, second.variants):
+    for (first, ones), (second, others) in combinations(right.mistakes.items(), 2):
+        for one, other in product(ones, others):
             # A smaller eps shows on spread logits alone, where it is looked for afterwards.
             if not one.keys() & other.keys() and other.get("eps", 1.0) >= PLAIN_EPS:
                 variant = replace(right, **one, **other)
                 if variant != right and variant.possible:
-                    yield variant, (first.name, second.name)
+                    yield variant, (first, second)
 
 
 def _scaled(
-    plain: Sequence[CheckedCase], variant: LossVariant, names: tuple[str, ...] = ()
+    plain: Sequence[CheckedCase], variant: Any, names: tuple[str, ...] = ()
 ) -> Iterator[Candidate]:
     """``a L``: the variant times a factor, if two cases with large losses agree on one."""
     big = [c for c in plain if "ties" not in c.flags and np.abs(c.expected).max() > 0.1][:2]
     if len(big) == 2:
-        values = _join(loss(variant, c.case).real for c in big)
+        values = _join(variant.value(c.case).real for c in big)
         a = common_factor(_join(c.got for c in big), values, rtol=1e-3)
         if a is not None:
             near = [name for b, name in FACTORS.items() if math.isclose(a, b, rel_tol=1e-4)]
             name = near[0] if near else "constant-factor"
-            yield replace(variant, factor=a, extra_factor=a), (*names, name)
+            yield replace(variant, factor=a, ce=a * variant.ce, kd=a * variant.kd), (*names, name)
 
 
-def _blends(plain: Sequence[CheckedCase], right: LossVariant) -> Iterator[Candidate]:
+def _blends(plain: Sequence[CheckedCase], right: Any) -> Iterator[Candidate]:
     """``a L + b M``: the right loss plus a term that people add, a and b by least squares."""
     plain = [c for c in plain if "ties" not in c.flags]
     got = _join(c.got for c in plain)
-    for name, extra in (("extra-cross-entropy", "ce in rows"), ("extra-kd", "kl after")):
-        alone = [replace(right, factor=a, extra=extra, extra_factor=1.0 - a) for a in (1.0, 0.0)]
-        columns = [_join(loss(variant, c.case).real for c in plain) for variant in alone]
+    for name, extra in (("extra-cross-entropy", "ce"), ("extra-kd", "kd")):
+        alone = [replace(right, **{"factor": a, extra: 1.0 - a}) for a in (1.0, 0.0)]
+        columns = [_join(variant.value(c.case).real for c in plain) for variant in alone]
         (a, b), *_ = np.linalg.lstsq(np.stack(columns, axis=1), got)
         if abs(b) > 1e-3:
-            yield replace(right, factor=a, extra=extra, extra_factor=b), (name,)
+            yield replace(right, **{"factor": a, extra: b}), (name,)
 
 
 def _join(values: Iterable[Floats]) -> Floats:
     return np.concatenate([np.ravel(v) for v in values])
 
 
-def _sentence(name: str, variant: LossVariant) -> str | None:
+def _sentence(name: str, variant: Any) -> str | None:
     """What to say of this mistake in this variant; None for the usual sentence."""
     factor = variant.factor
     match name:
@@ -160,9 +160,9 @@ def _sentence(name: str, variant: LossVariant) -> str | None:
                 "clamp": "as a lower bound of the probability",
             }.get(variant.log, "added to the sum of exponentials (after the largest is taken out)")
             return f"{variant.eps:.2g} {place} inside the logarithm drowns unlikely choices."
-        case "extra-cross-entropy" | "extra-kd" if (factor, variant.extra_factor) != (1.0, 1.0):
+        case "extra-cross-entropy" | "extra-kd" if (factor, variant.ce + variant.kd) != (1.0, 1.0):
             term = "KD's term" if name == "extra-kd" else "cross-entropy"
-            terms = ((factor, "the right loss"), (variant.extra_factor, term))
+            terms = ((factor, "the right loss"), (variant.ce + variant.kd, term))
             parts = [f"{a:.4g} times {what}".removeprefix("1 times ") for a, what in terms]
             text = " plus ".join(parts)
             return f"{text[0].upper()}{text[1:]}."
@@ -205,9 +205,7 @@ def _low_precision_dtype(checked: Sequence[CheckedCase]) -> str | None:
     return None
 
 
-def _numerical_causes(
-    checked: Sequence[CheckedCase], variant: LossVariant
-) -> tuple[list[Cause], LossVariant]:
+def _numerical_causes(checked: Sequence[CheckedCase], variant: Any) -> tuple[list[Cause], Formula]:
     """Why large and spread logits are off; the variant, with an eps in it if one is found."""
     failing = [c for c in checked if c.outcome == "wrong" and NUMERICAL.intersection(c.flags)]
     failing = [c for c in failing if not c.reproduced_by(variant)]
@@ -215,7 +213,7 @@ def _numerical_causes(
         return [], variant
     causes = []
     spread = [c for c in checked if "spread" in c.flags and c.finite]
-    eps = [replace(variant, **changes) for changes in BY_NAME["eps-in-log"].variants]
+    eps = [replace(variant, **changes) for changes in variant.mistakes["eps-in-log"]]
     found = find_mistake(
         eps if spread and variant.log == "exact" else (),
         lambda eps: all(c.reproduced_by(eps, gradients=False) for c in spread),
@@ -238,7 +236,7 @@ def _numerical_causes(
     return causes, variant
 
 
-def _gradient_causes(bad: Sequence[CheckedCase], variant: LossVariant) -> list[Cause]:
+def _gradient_causes(bad: Sequence[CheckedCase], variant: Formula) -> list[Cause]:
     """Values that obey the variant, with gradients that do not."""
     off = [c for c in bad if c.reproduced_by(variant, slack=SLACK, gradients=False)]
     off = [c for c in off if not c.reproduced_by(variant, slack=SLACK)]

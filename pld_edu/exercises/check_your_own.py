@@ -12,7 +12,7 @@ import torch
 
 from pld_edu.check import VECTORS, Case, cases
 from pld_edu.check.engine import Mistake, as_array
-from pld_edu.check.mistakes import BY_NAME
+from pld_edu.check.pld import MISTAKES
 
 from .calling import NotYet
 from .kinds import Code, Values, wrong
@@ -65,7 +65,7 @@ def _not_guilty(letter: str, name: str) -> Mistake:
     """A wrong name for a suspect, answered with what both print on one case."""
     case = next(c for c in cases() if c.id == "label-is-bottom")
     inputs = case.student_logits, case.teacher_logits, case.labels
-    accused = wrong_pld(**BY_NAME[name].variants[0])[0]
+    accused = wrong_pld(**MISTAKES[name][0])[0]
     return wrong(f"{letter}-is-not-{name}", {letter: name})(
         f"On the case {case.id} suspect {letter} prints {SUSPECTS[letter][1](*inputs):.6f}, and "
         f"{name} would print {accused(*inputs):.6f}.",
@@ -221,7 +221,7 @@ def _test_case(answer: Any) -> str | None:
     inputs = case.student_logits, case.teacher_logits, case.labels, case.temperature
     right = wrong_pld()[0](*inputs)
     for name in EIGHT:
-        changes = BY_NAME[name].variants[0]
+        changes = MISTAKES[name][0]
         changes = {"log": "probability", "eps": 1e-8} if name == "eps-in-log" else changes
         if abs(wrong_pld(**changes)[0](*inputs) - right) < 1e-4 * max(1.0, right):
             return f"blind-to-{name}"

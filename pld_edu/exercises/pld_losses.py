@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pld_edu.check import Case, cases, check_loss
-from pld_edu.check.variants import LossVariant, gradient, loss
+from pld_edu.check.pld import PLD
 
 from .calling import NotYet, call, wrapped
 
@@ -27,18 +27,18 @@ def as_case(s: ArrayLike, t: ArrayLike, y: ArrayLike, temperature: float = 1.0) 
 
 
 def wrong_pld(reverse_ties: bool = False, **changes: Any) -> tuple[Loss, Loss]:
-    """Loss and gradient of a PLD with `changes`, as in `pld_edu.check.variants.LossVariant`."""
+    """Loss and gradient of a PLD with `changes`, as in `pld_edu.check.pld.PLD`."""
 
     def evaluate(compute: Loss, *inputs: Any) -> Any:
         case = as_case(*inputs)
         nudge = 1e-9 * np.arange(case.teacher_logits.shape[-1]) * reverse_ties
-        return compute(LossVariant(**changes), case, case.teacher_logits + nudge).real
+        return compute(PLD(**changes), case, keys=case.teacher_logits + nudge).real
 
     def wrong_loss(s: Any, t: Any, y: Any, temperature: float = 1.0) -> float:
-        return float(evaluate(loss, s, t, y, temperature))
+        return float(evaluate(PLD.value, s, t, y, temperature))
 
     def wrong_gradient(s: Any, t: Any, y: Any, temperature: float = 1.0) -> Any:
-        return evaluate(gradient, s, t, y, temperature)
+        return evaluate(PLD.gradient, s, t, y, temperature)
 
     return wrong_loss, wrong_gradient
 

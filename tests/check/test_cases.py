@@ -97,7 +97,7 @@ def test_losses_recomputed_from_differences_of_logits(case, weights):
             p = math.exp(s[c] - top) / (later + math.exp(s[chosen] - top))
             gradient[n, c] += alpha * p / len(rows)
         gradient[n, chosen] -= alpha / len(rows)
-    answer = case if weights == "teacher" else case.uniform
+    answer = case if weights == "teacher" else case.answers["uniform"]
     np.testing.assert_allclose(answer.loss_per_row, rows, rtol=1e-13)
     np.testing.assert_allclose(answer.loss, math.fsum(rows) / len(rows), rtol=1e-13)
     np.testing.assert_allclose(answer.gradient, gradient, rtol=0, atol=1e-14)
@@ -131,4 +131,6 @@ def test_uniform_loss_of_three_classes_is_the_likelihood_by_enumeration():
             left = left[1:]
         likelihood[order] = p
     assert math.isclose(sum(likelihood.values()), 1.0)
-    assert math.isclose(3 * case.uniform.loss, -math.log(likelihood[2, 1, 0]), rel_tol=1e-12)
+    assert math.isclose(
+        3 * case.answers["uniform"].loss, -math.log(likelihood[2, 1, 0]), rel_tol=1e-12
+    )

@@ -9,7 +9,7 @@ from pld_edu.check import Report, cases, check_loss
 from pld_edu.check.adapters import Result
 from pld_edu.check.cases import random_cases
 from pld_edu.check.compare import compare
-from pld_edu.check.variants import LossVariant
+from pld_edu.check.pld import PLD
 from tests.support import mutants
 
 
@@ -49,7 +49,7 @@ def test_smallest_case_is_a_published_one_if_there_is_one():
 
     def smallest(wrong):
         results = [Result(case, loss=np.array(-1.0)) for case in wrong]
-        return Report(False, (), tuple(compare(results, LossVariant(), {}))).smallest.id
+        return Report(False, (), tuple(compare(results, PLD(), {}))).smallest.id
 
     assert smallest([*random, *published]) == "ten-classes"
     assert smallest(random[::-1]) == "random-1"
