@@ -154,6 +154,8 @@ def _experiment(options: Namespace) -> Experiment:
     for name in ("teacher", "student", "methods", "temperatures", "seeds", "train"):
         if (value := getattr(options, name)) is not None:
             changes[name] = tuple(value) if isinstance(value, list) else value
+    if "methods" in changes or "temperatures" in changes:  # another grid, and nothing besides it
+        changes |= {"more": (), "primary": ()}
     for name, epochs in (("teacher", options.teacher_epochs), ("student", options.epochs)):
         if epochs is not None:
             recipe = getattr(experiment, f"{name}_recipe")

@@ -102,6 +102,8 @@ def test_every_option_reaches_the_experiment(monkeypatch):
         student="wrn_16_1",
         methods=("pld", "ce"),
         temperatures=(2.0,),
+        more=(),
+        primary=(),
         seeds=1,
         train=640,
         student_recipe=replace(cpu.student_recipe, epochs=3),

@@ -43,7 +43,8 @@ def normalise(images: Tensor) -> Tensor:
 
 def draw_views(seed: int, epoch: int, step: int, samples: int) -> Views:
     """Random views of a batch, on the CPU: offsets uniform on 0..8, flipped with chance 1/2."""
-    generator = np.random.default_rng([seed, epoch, step])
+    # The 1 parts this stream from that of `train.batches`, since NumPy pads seeds with zeros.
+    generator = np.random.default_rng([seed, epoch, step, 1])
     offsets = torch.from_numpy(generator.integers(OFFSETS, size=(samples, 2)))
     flips = torch.from_numpy(generator.integers(2, size=samples)).bool()
     return Views(offsets, flips)

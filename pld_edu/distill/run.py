@@ -7,6 +7,7 @@ processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,7 +21,13 @@ from .._files import write_atomically, write_json
 from ..data import DATASETS
 from ..results.methods import Setting
 from ..results.metrics import top_k_accuracy
-from ..results.records import STORED_SEED, provenance, round_logits, write_logits
+from ..results.records import (
+    STORED_SEED,
+    provenance,
+    round_logits,
+    write_logits,
+    write_predictions,
+)
 from . import jobs
 from .experiment import Experiment
 from .networks import Stack, build, count_parameters
@@ -85,6 +92,7 @@ def run(
         if own := jobs.share(all_jobs):
             distillation = Distillation(experiment, folder, device, progress and jobs.is_first())
             teacher, history = distillation.train_teacher()
+            distillation.pick_rates(teacher)
             for job in own:
                 distillation.train_students(job, teacher)
             if jobs.is_first():
@@ -151,6 +159,8 @@ class Distillation:
         self.train, self.held_out, self.test = splits
         self.device = self.train.labels.device
         self.predict = partial(predict, precision=experiment.precision)
+        recipe = experiment.student_recipe
+        self.rates = dict.fromkeys(experiment.settings, recipe.learning_rate)
 
     def train_teacher(self) -> tuple[nn.Module, list[Row]]:
         """Train the teacher with cross-entropy, or read its ``teacher.pt``; and its history.
@@ -190,6 +200,47 @@ class Distillation:
         teacher.load_state_dict(kept["weights"])
         return teacher.eval().requires_grad_(False), kept["history"]
 
+    def pick_rates(self, teacher: nn.Module) -> None:
+        """If the experiment has a screen, pick the students' learning rate for each setting by it.
+
+        One student of each setting is trained at each rate. Their held-out accuracies go into
+        ``screen.json``; the best one has the rate that is picked, the first of equals.
+        """
+        experiment, screen = self.experiment, self.experiment.screen
+        if screen is None:
+            return
+        path = self.folder / "screen.json"
+        if jobs.is_first() and not path.exists():
+            trials = [(s, rate) for s in experiment.settings for rate in screen.learning_rates]
+            learners = {
+                f"{s.name} at {rate:g}": Learner(
+                    self.build(experiment.student, screen.seed), make_loss(s), learning_rate=rate
+                )
+                for s, rate in trials
+            }
+            recipe = replace(experiment.student_recipe, epochs=screen.epochs)
+            trainer = Trainer(
+                learners, self.train, recipe, screen.seed, teacher, experiment.precision
+            )
+            checkpoint, label = path.with_suffix(".checkpoint"), "learning rates"
+            trainer.fit(checkpoint, None, label, self.progress)
+            rows = [
+                {**s._asdict(), "learning_rate": rate, "seed": screen.seed}
+                | {"epochs": screen.epochs, "held_out_top1": accuracy(logits, self.held_out)}
+                for (s, rate), learner in zip(trials, learners.values(), strict=True)
+                for logits in [self.predict(learner.network, self.held_out.inputs)]
+            ]
+            write_json(path, rows)
+            checkpoint.unlink()
+        jobs.wait_for(path)
+        picks: dict[Setting, Row] = {}
+        for row in json.loads(path.read_text()):
+            setting = Setting(row["method"], row["temperature"])
+            best = picks.setdefault(setting, row)
+            if row["held_out_top1"] > best["held_out_top1"]:
+                picks[setting] = row
+        self.rates = {setting: row["learning_rate"] for setting, row in picks.items()}
+
     def train_students(self, seeds: Sequence[int], teacher: nn.Module) -> None:
         """Write the file of one job, unless it is there: train its students, evaluate them."""
         path = self.part(seeds)
@@ -222,8 +273,10 @@ class Distillation:
         if not self.experiment.images:
             loss = StackedLoss([make_loss(setting) for setting in self.experiment.settings])
             return {"students": Learner(Stack(networks), loss, tuple(owners))}
-        own_losses = (make_loss(setting) for setting, _ in owners.values())
-        return dict(zip(owners, map(Learner, networks, own_losses), strict=True))
+        return {
+            name: Learner(network, make_loss(setting), learning_rate=self.rates[setting])
+            for (name, (setting, _)), network in zip(owners.items(), networks, strict=True)
+        }
 
     def make_rows(self, owners: Owners, networks: Iterable[nn.Module], seconds: float) -> list[Row]:
         """One row for each student; the test logits of one seed go into files."""
@@ -237,7 +290,9 @@ class Distillation:
             if seed == STORED_SEED:
                 write_logits(self.folder, setting.name, logits, seed)
             owner = {**setting._asdict(), "seed": seed, "epochs": epochs}
-            rows.append(pair | owner | accuracies | origin)
+            owner["learning_rate"] = self.rates[setting]
+            predicted = {"predicted": logits.argmax(axis=-1).tolist()}
+            rows.append(pair | owner | accuracies | origin | predicted)
         return rows
 
     def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]]]:
@@ -270,6 +325,7 @@ class Distillation:
         order = self.experiment.settings
         rows = [row for part in found for row in part["rows"]]
         rows.sort(key=lambda row: order.index(Setting(row["method"], row["temperature"])))
+        write_predictions(self.folder, [(row, row.pop("predicted")) for row in rows])
         write_json(self.folder / "rows.json", rows)
         for leftover in (*parts, *self.folder.glob("teacher.pt")):
             leftover.unlink()
@@ -287,7 +343,7 @@ class Distillation:
             **accuracies,
             "temperatures": [
                 {"temperature": tau} | saturation(t, self.train.labels, s, tau)
-                for tau in self.experiment.temperatures
+                for tau in sorted({s.temperature or 1.0 for s in self.experiment.settings})
             ],
         }
 

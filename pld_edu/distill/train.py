@@ -37,11 +37,15 @@ class Samples(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """A network and its loss; a `Stack` has names for its networks, and a loss for each."""
+    """A network and its loss; a `Stack` has names for its networks, and a loss for each.
+
+    A learning rate of its own replaces the recipe's.
+    """
 
     network: nn.Module
     loss: Loss
     members: tuple[str, ...] = ()
+    learning_rate: float | None = None
 
 
 class Trainer:
@@ -80,7 +84,9 @@ class Trainer:
         self.labels, self.device = data.labels, data.labels.device
         self.recipe, self.seed, self.teacher, self.precision = recipe, seed, teacher, precision
         self.steps = len(self.labels) // recipe.batch_size  # in an epoch
-        self.optimizer = make_optimizer(self.networks, recipe, self.device)
+        own = (learner.learning_rate for learner in learners.values())
+        self.rates = [recipe.learning_rate if rate is None else rate for rate in own]
+        self.optimizer = make_optimizer(self.networks, self.rates, recipe, self.device)
         self.on_batch = GraphedStep(self.update) if can_capture(self.device) else self.update
         for loss in self.losses:
             if isinstance(loss, nn.Module):
@@ -96,9 +102,10 @@ class Trainer:
         """Train to the last epoch; return the history, and all seconds spent.
 
         Each epoch ends with a checkpoint: if it exists, training goes on from it; a finished one is
-        only loaded. The history has for each epoch, by name, the epoch (from 1), the mean of the
-        `train_loss`, and what `after_epoch` measured, which is given a name and finds the networks
-        in evaluation mode. A progress bar with this label is shown on stderr.
+        only loaded. The history has for each epoch, by name, the epoch (from 1), the means over its
+        steps of the loss, `train_loss`, and of the `gradient_norm` in all weights, and what
+        `after_epoch` measured, which is given a name and finds the networks in evaluation mode. A
+        progress bar with this label is shown on stderr.
 
         Raises
         ------
@@ -112,36 +119,37 @@ class Trainer:
             for epoch in range(done, epochs):
                 means = self.run_epoch(epoch, bar.update)
                 history.append({})
-                for name, mean in zip(self.names, means, strict=True):
+                for name, (value, norm) in zip(self.names, means, strict=True):
                     measured = after_epoch(name) if after_epoch else {}
-                    history[epoch][name] = {"epoch": epoch + 1, "train_loss": mean, **measured}
+                    line = {"epoch": epoch + 1, "train_loss": value, "gradient_norm": norm}
+                    history[epoch][name] = line | measured
                 spent = time.perf_counter() - start
                 self.save(checkpoint, epochs=epoch + 1, seconds=spent, history=history)
         self.networks.eval()
         return history, spent
 
-    def run_epoch(self, epoch: int, step_done: Callable[[], object]) -> list[float]:
-        """Take the steps of an epoch, counted from 0; return the mean loss of each name."""
+    def run_epoch(self, epoch: int, step_done: Callable[[], object]) -> list[list[float]]:
+        """Take the steps of an epoch, counted from 0; mean loss and gradient norm of each name."""
         self.networks.train()
-        (group,) = self.optimizer.param_groups
         rows, views = self.draw_batches(epoch)
-        values = torch.empty(self.steps, len(self.names), device=self.device)
+        values = torch.empty(self.steps, len(self.names), 2, device=self.device)
         for place in range(self.steps):
             done = (epoch * self.steps + place) / (self.recipe.epochs * self.steps)
             set_progress(self.losses, done)
             # Half a cosine: eta_i = eta_0 (1 + cos(pi i / n)) / 2 in step i of n.
-            rate = self.recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
-            now = group["lr"]
-            group["lr"] = now.fill_(rate) if isinstance(now, Tensor) else rate
+            for group, first in zip(self.optimizer.param_groups, self.rates, strict=True):
+                rate = first * (1 + math.cos(math.pi * done)) / 2
+                now = group["lr"]
+                group["lr"] = now.fill_(rate) if isinstance(now, Tensor) else rate
             values[place] = self.step(rows[place], views and Views(*(v[place] for v in views)))
             # Elsewhere than on a CPU, looking at a value would make the device wait.
-            if self.device.type == "cpu" and not values[place].isfinite().all():
+            if self.device.type == "cpu" and not values[place, :, 0].isfinite().all():
                 break
             step_done()
-        if len(bad := (~values[: place + 1].isfinite()).nonzero()):
+        if len(bad := (~values[: place + 1, :, 0].isfinite()).nonzero()):
             step, learner = bad[0].tolist()
             raise FloatingPointError(
-                f"the loss of {self.names[learner]} became {values[step, learner].item()} "
+                f"the loss of {self.names[learner]} became {values[step, learner, 0].item()} "
                 f"in epoch {epoch + 1}, step {step + 1}; a lower learning rate may help"
             )
         self.networks.eval()
@@ -161,7 +169,7 @@ class Trainer:
         return rows, Views(*parts)
 
     def step(self, rows: Tensor, views: Views | None) -> Tensor:
-        """One step on the samples of these rows; the losses, by name."""
+        """One step on the samples of these rows; loss and gradient norm by name, [names, 2]."""
         inputs, labels = self.inputs[rows], self.labels[rows]
         if views is not None:
             inputs = crop_and_flip(inputs, views)
@@ -169,7 +177,7 @@ class Trainer:
         return self.on_batch(inputs, labels, known)
 
     def update(self, inputs: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
-        """One optimizer step on one batch (x, y).
+        """One optimizer step on one batch (x, y); loss and gradient norm by name, [names, 2].
 
         With s_i = f(x; theta_i) the logits of student i and L_i its loss, it goes downhill on
 
@@ -181,7 +189,7 @@ class Trainer:
         if isinstance(self.teacher, nn.Module):
             with torch.no_grad():
                 teacher_logits = logits_of(self.teacher, inputs, self.precision)  # t
-        values = []
+        values, norms = [], []
         for network, loss in zip(self.networks, self.losses, strict=True):
             logits = logits_of(network, inputs, self.precision)  # s_i
             if self.device.type == "cpu" and not logits.isfinite().all():
@@ -190,8 +198,9 @@ class Trainer:
                 value = loss(logits, teacher_logits, labels)  # L_i(s_i, t, y)
             value.sum().backward()
             values.append(value.detach().reshape(-1))
+            norms.append(gradient_norms(network))
         self.optimizer.step()
-        return torch.cat(values)
+        return torch.stack([torch.cat(values), torch.cat(norms)], dim=-1)
 
     def save(self, checkpoint: Path, **reached: Any) -> None:
         """Write weights, the optimizer's state, and what is reached."""
@@ -205,21 +214,35 @@ class Trainer:
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
         self.networks.load_state_dict(saved["networks"])
         # What depends on the device stays as `make_optimizer` chose it for this one.
-        (own,), (group,) = self.optimizer.param_groups, saved["optimizer"]["param_groups"]
-        group |= {name: own[name] for name in ("lr", "fused", "capturable") if name in own}
+        groups = zip(self.optimizer.param_groups, saved["optimizer"]["param_groups"], strict=True)
+        for own, group in groups:
+            group |= {name: own[name] for name in ("lr", "fused", "capturable") if name in own}
         self.optimizer.load_state_dict(saved["optimizer"])
         return saved["epochs"], saved["seconds"], saved["history"]
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe, device: torch.device) -> Optimizer:
-    """AdamW or Nesterov's SGD, as the recipe says; fit for a CUDA graph on a GPU."""
+def make_optimizer(
+    networks: nn.ModuleList, rates: Sequence[float], recipe: Recipe, device: torch.device
+) -> Optimizer:
+    """AdamW or Nesterov's SGD, each network at its rate; fit for a CUDA graph on a GPU."""
     captured = can_capture(device)
-    # A captured graph sees the learning rate fall only if it is a tensor.
-    rate = torch.tensor(recipe.learning_rate, device=device) if captured else recipe.learning_rate
-    common: Any = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": captured}
+    groups: list[dict[str, Any]] = [
+        # A captured graph sees the learning rate fall only if it is a tensor.
+        {"params": own.parameters(), "lr": torch.tensor(r, device=device) if captured else r}
+        for own, r in zip(networks, rates, strict=True)
+    ]
+    common: Any = {"weight_decay": recipe.weight_decay, "fused": captured}
     if isinstance(recipe, SGDRecipe):
-        return SGD(network.parameters(), momentum=recipe.momentum, nesterov=True, **common)
-    return AdamW(network.parameters(), capturable=captured, **common)
+        return SGD(groups, momentum=recipe.momentum, nesterov=True, **common)
+    return AdamW(groups, capturable=captured, **common)
+
+
+def gradient_norms(network: nn.Module) -> Tensor:
+    """Length of the gradient in all weights: [1], or [S] of a `Stack` of S networks."""
+    apart = 1 if isinstance(network, Stack) else 0  # a stack's weights are [S, ...]
+    found = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    parts = [torch.linalg.vector_norm(g.flatten(apart), dim=-1).reshape(-1) for g in found]
+    return torch.linalg.vector_norm(torch.stack(parts), dim=0)
 
 
 def batches(seed: int, epoch: int, samples: int, batch_size: int) -> np.ndarray:

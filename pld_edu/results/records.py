@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import __version__
 from .._files import write_json
+from .methods import Setting
 
 STORED_SEED = 0  # the seed whose test logits are kept
 
@@ -38,6 +39,24 @@ def read_logits(folder: Path, name: str) -> np.ndarray:
     """The logits [N, C] of ``logits_NAME.npz``, in float64."""
     with np.load(folder / f"logits_{name}.npz") as file:
         return file["logits"].astype(np.float64)
+
+
+def write_predictions(
+    folder: Path, students: Iterable[tuple[Mapping[str, Any], Sequence[int]]]
+) -> None:
+    """Each student's row and its predicted class for each test sample, as ``predictions.npz``.
+
+    For every setting, such as ``pld-t4``, it holds uint8 [seeds, N] in the order of the seeds.
+    """
+    found: dict[str, dict[int, Sequence[int]]] = {}
+    for row, predicted in students:
+        setting = Setting(row["method"], row["temperature"])
+        found.setdefault(setting.name, {})[row["seed"]] = predicted
+    arrays: dict[str, Any] = {
+        name: np.array([own[seed] for seed in sorted(own)], dtype=np.uint8)
+        for name, own in found.items()
+    }
+    np.savez_compressed(folder / "predictions.npz", **arrays)
 
 
 def provenance() -> dict[str, Any]:

@@ -61,8 +61,8 @@ def test_one_row_for_each_setting_and_seed(name, runs):
     assert found == [(*pair, seed) for pair in pairs for seed in (0, 1)]
     for row in rows:
         assert " ".join(row) == (
-            "dataset teacher student method temperature seed epochs top1 top5 held_out_top1 "
-            "seconds device versions commit"
+            "dataset teacher student method temperature seed epochs learning_rate top1 top5 "
+            "held_out_top1 seconds device versions commit"
         )
         assert row["dataset"] == experiment.dataset
         assert (row["teacher"], row["student"]) == (experiment.teacher, experiment.student)
@@ -75,6 +75,7 @@ def test_one_row_for_each_setting_and_seed(name, runs):
 def test_files_of_a_finished_run(name, runs):
     folder = runs[name].folder
     files = ["experiment.json", "labels.npy", "rows.json", "teacher.json", "logits_ce.npz"]
+    files += ["predictions.npz"]
     files += [f"logits_{m}-t{t}.npz" for m in METHODS[name] for t in (1, 4)]
     files += ["logits_teacher.npz"] + ["curves.json"] * (name == "images")
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
@@ -99,6 +100,16 @@ def test_recorded_accuracies_are_those_of_the_stored_logits(name, runs):
             assert seed == 0
             assert row["top1"] == 100 * np.mean(order[:, 0] == labels)
             assert row["top5"] == 100 * np.mean((order[:, :5] == labels[:, None]).any(axis=-1))
+
+
+@both
+def test_every_student_leaves_its_predicted_classes(name, runs):
+    labels = np.load(runs[name].folder / "labels.npy")
+    with np.load(runs[name].folder / "predictions.npz") as predictions:
+        for row in runs[name].rows:
+            found = predictions[Setting(row["method"], row["temperature"]).name]
+            assert (found.dtype, found.shape) == (np.uint8, (2, len(labels)))
+            assert row["top1"] == 100 * np.mean(found[row["seed"]] == labels)
 
 
 @both

@@ -4,11 +4,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from pld_edu.data import Dataset, Split, cifar100_slice
-from pld_edu.distill.experiment import EXPERIMENTS
+from pld_edu.distill.experiment import EXPERIMENTS, SGDRecipe
 
-RECIPE = replace(
-    EXPERIMENTS["cifar100"].student_recipe, epochs=2, batch_size=16, learning_rate=0.02
-)
+RECIPE = SGDRecipe(epochs=2, batch_size=16, learning_rate=0.02, weight_decay=5e-4)
 SMALL_IMAGES = replace(
     EXPERIMENTS["cifar100"],
     teacher="resnet14",
@@ -20,6 +18,9 @@ SMALL_IMAGES = replace(
     student_recipe=RECIPE,
     methods=("ce", "dist", "dkd", "pld"),
     temperatures=(1.0, 4.0),
+    more=(),
+    primary=(),
+    teacher_seed=0,
     seeds=2,
     precision="float32",
     curve_samples=20,
