@@ -22,9 +22,7 @@ def _test_order(answer: Any) -> str | None:
     if names == ["dog", "fox", "cat", "car"]:
         return None
     known = [name for name, order in ORDERS.items() if order == names]
-    return (
-        known[0] if known else "Which class is the label? Which other does the teacher find best?"
-    )
+    return known[0] if known else "Which class is the label? Which other has the largest weight?"
 
 
 ORDER = Code(
@@ -38,7 +36,7 @@ ORDER = Code(
         wrong("rising", ORDERS["rising"])(
             "The others stand with the least probable first.", "The best of them comes second."
         ),
-        wrong("students-order", ORDERS["student's-order"])(
+        wrong("students-order", ORDERS["students-order"])(
             "This is the student's order.", "The student is to learn the teacher's."
         ),
     ),
