@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pld_edu import reference
+from pld_edu.check.engine import as_array
 
 from .calling import Floats, call
 from .kinds import Code, Values, wrong, wrong_options
@@ -180,3 +181,75 @@ CHANGES = Values(
 )
 
 EXERCISES = (BEND, SAFE_STEP, DIFFERENCE, COUNTEREXAMPLE, MEMORY, CHANGES)
+
+FOX_BEND = Values(
+    heading="04.a the bend along fox",
+    right={"fox_bend": 0.3 * 5 / 36 + 0.4 * 2 / 9},  # the Shiba Inu: worths 1, 3, 6, 2
+    hint="A reading that is 1 with probability p, and else 0, has the variance p (1 - p).",
+    praise="Choice 2 bends more than choice 1: there the student is less sure about fox.",
+    mistakes=(
+        wrong("first-choice-only", 0.3 * 5 / 36)(
+            "This is choice 1 alone.", "Fox is still there when dog is gone."
+        ),
+        wrong("nobody-leaves", 0.7 * 5 / 36)(
+            "In choice 2 dog still takes part.", "Which worths are left then?"
+        ),
+        wrong("weights-forgotten", 5 / 36 + 2 / 9)(
+            "Both choices count fully.", "Their weights are 0.3 and 0.4."
+        ),
+    ),
+)
+
+
+def _test_way_out(answer: Any) -> str | None:
+    """Whether PLD of the Shiba Inu falls to 0 along a direction: dog, fox, cat, car must drop."""
+    v = as_array(answer)
+    if v is None or v.shape != (4,) or not np.isfinite(v).all():
+        return "v is four finite numbers: for car, cat, dog and fox."
+    drops = -np.diff(v[[2, 3, 1, 0]])
+    if (drops > 0).all():
+        return None
+    if (drops < 0).all():
+        return "uphill"
+    if (drops >= 0).all():
+        return "tied"
+    if v.argmax() == 3:
+        return "label-behind"
+    return "Along v some choice is won by a class that it does not ask for: PLD rises in the end."
+
+
+WAY_OUT = Code(
+    heading="04.b the way out",
+    test=_test_way_out,
+    praise="How far apart the entries are matters for the speed, not for the end.",
+    mistakes=(
+        wrong("uphill", [3, 1, -3, -1])("This is the way up.", "Turn it round."),
+        wrong("tied", [0, 0, 2, 1], [0, 0, 1, 0])(
+            "Two classes stay tied, so one choice costs log 2 or more for ever.",
+            "Every choice needs a winner.",
+        ),
+        wrong("label-behind", [1, 2, 3, 4])(
+            "Fox runs ahead of dog.", "Which class does PLD's ranking name first?"
+        ),
+    ),
+)
+
+LAW_HOLDS = Values(
+    heading="04.c when the law holds",
+    right={"n_steps": 10 * np.exp(10) / 4},
+    hint="Set 4 n equal to 10 c_k / alpha_k; the smallest weight decides.",
+    praise="A weight of e^-20 would need 22,000 times as many.",
+    mistakes=(
+        wrong("step-size-forgotten", 10 * np.exp(10))(
+            "This is eta n.", "One step adds 4 to it, not 1."
+        ),
+        wrong("only-just", np.exp(10) / 4)(
+            "Here eta n only just reaches c_2 / alpha_2.", "It is to be ten times as large."
+        ),
+        wrong("largest-weight", 10 / 4)(
+            "This is the condition of choice 1.", "Choice 2 has the smaller weight."
+        ),
+    ),
+)
+
+FILL_INS = (FOX_BEND, WAY_OUT, LAW_HOLDS)
