@@ -39,7 +39,7 @@ BEND = Values(
 SAFE_STEP = Values(
     heading="04.2 a step that cannot go up · warm-up · 6 minutes",
     right={"curvature": (1 - 0.1) / 2, "step": 4 / (1 - 0.1)},
-    hint="Section 7 bounds the curvature, and says how long a step may be then.",
+    hint="Section 3 bounds the curvature, and says how long a step may be then.",
     praise="The more weight on the last class, the flatter PLD, and the longer the safe steps.",
     mistakes=(
         wrong("last-choice-counted", curvature=0.5)(
@@ -144,7 +144,7 @@ MEMORY = Values(
     heading="04.5 what the gaps remember · core · 12 minutes",
     right={"kd_difference": GAP_KD, "pld_difference": GAP_PLD, "steps": 2000.0},
     rtol=0.03,
-    hint="KD ends at s = t + const; section 4 has PLD's gaps, log(alpha_k T / c_k), and its loss.",
+    hint="KD ends at s = t + const; section 5 has PLD's gaps, log(alpha_k T / c_k), and its loss.",
     praise="PLD's student forgets how sure the teacher was, but a head start stays.",
     mistakes=(
         wrong("probabilities-subtracted", kd_difference=0.1)(
