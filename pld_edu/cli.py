@@ -125,7 +125,7 @@ def _distill(options: Namespace) -> int:
         check_name(name, experiment.dataset)
     out = options.out or Path("runs") / experiment.dataset
     folder, device = run.run_folder(experiment, out), run.resolve_device(options.device)
-    finished = run.is_finished(folder)
+    finished = run.is_finished(experiment, folder)
     if not finished and jobs.is_first():
         settings, seeds = len(experiment.settings), experiment.seeds
         print(

@@ -131,10 +131,12 @@ def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
     assert "holds this run already, finished" in second.out
     assert second.out.splitlines()[1:] == first.out.splitlines()[1:]
 
+    assert cli.main([*arguments, "--seeds", "2"]) == 0
+    assert "over 2 student seeds" in capsys.readouterr().out
     with pytest.raises(SystemExit) as end:
-        cli.main([*arguments, "--seeds", "2"])
+        cli.main([*arguments, "--epochs", "3"])
     assert end.value.code == 2
-    assert "seeds is 3 there, 2 here. Choose another --out" in capsys.readouterr().err
+    assert "epochs is 2 there, 3 here. Choose another --out" in capsys.readouterr().err
 
 
 def test_a_diverged_run_ends_with_status_1_and_a_sentence(small, tmp_path, capsys, monkeypatch):

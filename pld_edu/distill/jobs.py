@@ -7,7 +7,7 @@ fails, `torchrun` ends the rest.
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,15 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     """As `records.claim`: the first process claims, the others compare."""
     if not is_first():
         wait_for(folder / "experiment.json")
-    records.claim(folder, settings)
+    records.claim(folder, settings, write=is_first())
 
 
 def wait_for(path: Path) -> None:
     """Wait until another process has written this file."""
-    while not path.exists():
+    wait_until(path.exists)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait until the other processes have done something."""
+    while not done():
         time.sleep(POLL)

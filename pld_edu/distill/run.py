@@ -1,7 +1,8 @@
 """The experiment: train a teacher, then its students side by side, and record them.
 
 Every finished part lies in a file of its own, so that a run can go on later, or in several
-processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json``.
+processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json`` until `gather`
+adds them to the results.
 """
 
 import json
@@ -40,7 +41,7 @@ Owners = dict[str, tuple[Setting, int]]  # the setting and seed of each student,
 
 
 class Run(NamedTuple):
-    """A finished run: its folder, one row for each student, and a description of the teacher."""
+    """A run's folder, one row for each student, and a description of the teacher."""
 
     folder: Path
     rows: list[Row]
@@ -55,6 +56,9 @@ def run(
     device: torch.device | str | None = None,
 ) -> Run:
     """Do an experiment; go on with it if it was interrupted; only read it if it is finished.
+
+    Results are written after each job. An experiment with more seeds than a run has adds to it; one
+    with fewer is finished, and reads the first of them.
 
     Parameters
     ----------
@@ -71,36 +75,40 @@ def run(
     Raises
     ------
     FileExistsError
-        The folder, or the teacher's, holds a run with other settings.
+        The folder, or the teacher's, holds a run with settings that differ in more than seeds.
     FloatingPointError
         A loss is no longer finite; the message says whose and when.
     """
     folder = run_folder(experiment, out)
     jobs.claim(folder, experiment.note)
-    if is_finished(folder):
-        return load(folder)
+    if is_finished(experiment, folder):
+        return load(folder, experiment.seeds)
     device = resolve_device(device if experiment.images else "cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
-    # All students of MNIST-1D are one stacked network, and one job.
-    seeds, threads = range(experiment.seeds), torch.get_num_threads()
-    all_jobs = [[seed] for seed in seeds] if experiment.images else [list(seeds)]
+    threads = torch.get_num_threads()
     if not experiment.images:  # small tensors: threads that share them would wait for each other
         torch.set_num_threads(1)
     try:
+        all_jobs = split_into_jobs(experiment, folder)
         if own := jobs.share(all_jobs):
             distillation = Distillation(experiment, folder, device, progress and jobs.is_first())
-            teacher, history = distillation.train_teacher()
-            distillation.pick_rates(teacher)
-            for job in own:
-                distillation.train_students(job, teacher)
-            if jobs.is_first():
-                distillation.record(teacher, history, all_jobs)
-        jobs.wait_for(folder / "rows.json")
+            distillation.work(own, all_jobs)
+        jobs.wait_until(partial(is_finished, experiment, folder))
     finally:
         torch.set_num_threads(threads)
-    return load(folder)
+    return load(folder, experiment.seeds)
+
+
+def split_into_jobs(experiment: Experiment, folder: Path) -> list[list[int]]:
+    """The seeds of each job: of images one each, whether done or not, so that all processes agree.
+
+    All students of MNIST-1D that are still to be trained are one stacked network, and one job.
+    """
+    if experiment.images:
+        return [[seed] for seed in range(experiment.seeds)]
+    return [sorted({*range(experiment.seeds)} - recorded_seeds(folder))]
 
 
 def resolve_device(device: torch.device | str | None) -> torch.device:
@@ -125,16 +133,22 @@ def run_folder(experiment: Experiment, out: Path | str) -> Path:
     return Path(out) / f"{experiment.teacher}-{experiment.student}"
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether all results are there: the rows are written last."""
-    return (folder / "rows.json").exists()
+def recorded_seeds(folder: Path) -> set[int]:
+    """The seeds whose rows are there; those of a job are written together."""
+    path = folder / "rows.json"
+    return {row["seed"] for row in json.loads(path.read_text())} if path.exists() else set()
 
 
-def load(folder: Path | str) -> Run:
-    """Read a finished run from its folder ``OUT/TEACHER-STUDENT``."""
+def is_finished(experiment: Experiment, folder: Path) -> bool:
+    """Whether there are rows of all seeds."""
+    return recorded_seeds(folder) >= {*range(experiment.seeds)}
+
+
+def load(folder: Path | str, seeds: int | None = None) -> Run:
+    """Read a run from its folder ``OUT/TEACHER-STUDENT``, or the first so many seeds of it."""
     folder = Path(folder)
     rows, teacher = (json.loads((folder / f"{name}.json").read_text()) for name in Run._fields[1:])
-    return Run(folder, rows, teacher)
+    return Run(folder, [row for row in rows if seeds is None or row["seed"] < seeds], teacher)
 
 
 class Distillation:
@@ -161,6 +175,26 @@ class Distillation:
         self.predict = partial(predict, precision=experiment.precision)
         recipe = experiment.student_recipe
         self.rates = dict.fromkeys(experiment.settings, recipe.learning_rate)
+
+    def work(self, own: Sequence[list[int]], all_jobs: Sequence[list[int]]) -> None:
+        """Do the own jobs of this process; the first one gathers the results of all."""
+        teacher, history = self.train_teacher()
+        if jobs.is_first():
+            self.describe(teacher, history)
+        self.pick_rates(teacher)
+        for job in own:
+            if not self.is_done(job):
+                self.train_students(job, teacher)
+            if jobs.is_first():
+                self.gather()
+        if jobs.is_first():
+            for job in all_jobs:
+                jobs.wait_until(partial(self.is_done, job))
+                self.gather()
+
+    def is_done(self, seeds: Sequence[int]) -> bool:
+        """Whether the students of a job are trained: among the results, or in their file."""
+        return self.part(seeds).exists() or recorded_seeds(self.folder) >= {*seeds}
 
     def train_teacher(self) -> tuple[nn.Module, list[Row]]:
         """Train the teacher with cross-entropy, or read its ``teacher.pt``; and its history.
@@ -242,10 +276,8 @@ class Distillation:
         self.rates = {setting: row["learning_rate"] for setting, row in picks.items()}
 
     def train_students(self, seeds: Sequence[int], teacher: nn.Module) -> None:
-        """Write the file of one job, unless it is there: train its students, evaluate them."""
+        """Train the students of one job, evaluate them, and write its file."""
         path = self.part(seeds)
-        if path.exists():
-            return
         experiment, images = self.experiment, self.experiment.images
         owners = {f"{s.name} with seed {k}": (s, k) for s in experiment.settings for k in seeds}
         learners = self.make_learners(owners)
@@ -253,7 +285,7 @@ class Distillation:
         # A teacher of images sees other crops in each step.
         source = teacher if images else self.predict(teacher, self.train.inputs)
         trainer = Trainer(learners, self.train, recipe, seed, source, experiment.precision)
-        label = f"{len(owners)} students of seed {seeds[0]}" if images else "students"
+        label = f"{len(owners)} students" + f" of seed {seeds[0]}" * images
         checkpoint = path.with_suffix(".checkpoint")
         measure = (lambda name: self.held_out_accuracy(learners[name].network)) if images else None
         history, seconds = trainer.fit(checkpoint, measure, label, self.progress)
@@ -311,32 +343,45 @@ class Distillation:
             held_out_top1 = accuracy(own, self.held_out)
             yield tested, {"top1": top1, "top5": top5, "held_out_top1": held_out_top1}
 
-    def record(self, teacher: nn.Module, history: list[Row], all_jobs: list[list[int]]) -> None:
-        """Write all results, the rows last, once every job is done."""
-        parts = [self.part(seeds) for seeds in all_jobs]
-        for part in parts:
-            jobs.wait_for(part)
-        np.save(self.folder / "labels.npy", self.test.labels.cpu().numpy())
-        write_json(self.folder / "teacher.json", self.describe(teacher) | {"epochs": history})
-        found = [json.loads(part.read_text()) for part in parts]
-        if self.experiment.images:
-            curves = [line for part in found for line in part["curves"]]
-            write_json(self.folder / "curves.json", curves)
-        order = self.experiment.settings
-        rows = [row for part in found for row in part["rows"]]
-        rows.sort(key=lambda row: order.index(Setting(row["method"], row["temperature"])))
+    def gather(self) -> None:
+        """Add the finished jobs to the results, the rows last; only then their files go."""
+        if not (paths := sorted(self.folder.glob("seed-*.json"))):
+            return
+        parts = [json.loads(path.read_text()) for path in paths]
+        rows = [row for part in parts for row in part["rows"]]
         write_predictions(self.folder, [(row, row.pop("predicted")) for row in rows])
-        write_json(self.folder / "rows.json", rows)
-        for leftover in (*parts, *self.folder.glob("teacher.pt")):
-            leftover.unlink()
+        if self.experiment.images:
+            self.add("curves", [line for part in parts for line in part["curves"]])
+        self.add("rows", rows)
+        for path in paths:
+            path.unlink()
 
-    def describe(self, teacher: nn.Module) -> Row:
-        """Sizes, accuracies and saturation of the teacher; its test logits go into a file."""
+    def add(self, name: str, lines: Iterable[Row]) -> None:
+        """Add lines to ``NAME.json``, by setting, seed and epoch; one that is there is replaced."""
+        path, order = self.folder / f"{name}.json", self.experiment.settings
+        there = json.loads(path.read_text()) if path.exists() else []
+
+        def place(line: Row) -> tuple[int, int, int]:
+            setting = Setting(line["method"], line["temperature"])
+            return order.index(setting), line["seed"], line.get("epoch", 0)
+
+        found = {place(line): line for line in (*there, *lines)}
+        write_json(path, [found[key] for key in sorted(found)])
+
+    def describe(self, teacher: nn.Module, history: list[Row]) -> None:
+        """Write ``teacher.json``, unless it is there: sizes, accuracies, saturation, its history.
+
+        Its test logits, and the labels, go into files too.
+        """
+        path = self.folder / "teacher.json"
+        if path.exists():
+            return
+        np.save(self.folder / "labels.npy", self.test.labels.cpu().numpy())
         ((logits, accuracies),) = self.evaluate(teacher)
         write_logits(self.folder, "teacher", logits, self.experiment.teacher_seed)
         untrained_student = self.build(self.experiment.student, 0)
         t, s = (self.predict(z, self.train.inputs) for z in (teacher, untrained_student))
-        return {
+        found = {
             "name": self.experiment.teacher,
             "parameters": count_parameters(teacher),
             "student_parameters": count_parameters(untrained_student),
@@ -345,11 +390,13 @@ class Distillation:
                 {"temperature": tau} | saturation(t, self.train.labels, s, tau)
                 for tau in sorted({s.temperature or 1.0 for s in self.experiment.settings})
             ],
+            "epochs": history,
         }
+        write_json(path, found)
 
     def part(self, seeds: Sequence[int]) -> Path:
-        """The file of a job."""
-        return self.folder / f"seed-{seeds[0]}.json"
+        """The file of a job, ``seed-0.json``, or ``seed-0-9.json`` for several seeds."""
+        return self.folder / f"seed-{'-'.join(map(str, sorted({seeds[0], seeds[-1]})))}.json"
 
     def build(self, name: str, seed: int) -> nn.Module:
         """A network on the device, in the memory format that convolutions of images like best."""

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._files import write_json
+from .._files import write_atomically, write_json
 from .methods import Setting
 
 STORED_SEED = 0  # the seed whose test logits are kept
+NO_CLASS = 255  # stands in predictions.npz where a student is not there
 
 
 def round_logits(logits: np.ndarray) -> np.ndarray:
@@ -44,19 +45,22 @@ def read_logits(folder: Path, name: str) -> np.ndarray:
 def write_predictions(
     folder: Path, students: Iterable[tuple[Mapping[str, Any], Sequence[int]]]
 ) -> None:
-    """Each student's row and its predicted class for each test sample, as ``predictions.npz``.
+    """Add each student's row and its predicted class for each test sample to ``predictions.npz``.
 
-    For every setting, such as ``pld-t4``, it holds uint8 [seeds, N] in the order of the seeds.
+    For every setting, such as ``pld-t4``, it holds uint8 [seeds, N]; line k is that of seed k, and
+    full of 255 if there is none.
     """
-    found: dict[str, dict[int, Sequence[int]]] = {}
+    path, found = folder / "predictions.npz", {}
+    if path.exists():
+        with np.load(path) as there:
+            found = dict(there)
     for row, predicted in students:
-        setting = Setting(row["method"], row["temperature"])
-        found.setdefault(setting.name, {})[row["seed"]] = predicted
-    arrays: dict[str, Any] = {
-        name: np.array([own[seed] for seed in sorted(own)], dtype=np.uint8)
-        for name, own in found.items()
-    }
-    np.savez_compressed(folder / "predictions.npz", **arrays)
+        name, seed = Setting(row["method"], row["temperature"]).name, row["seed"]
+        own = found.get(name, np.empty((0, len(predicted)), np.uint8))
+        more = max(0, seed + 1 - len(own))
+        found[name] = np.pad(own, ((0, more), (0, 0)), constant_values=NO_CLASS)
+        found[name][seed] = predicted
+    write_atomically(path, lambda unfinished: np.savez_compressed(unfinished, **found))
 
 
 def provenance() -> dict[str, Any]:
@@ -82,16 +86,20 @@ def _commit() -> str | None:
         return None
 
 
-def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+def claim(folder: Path, settings: Mapping[str, Any], write: bool = True) -> None:
     """Make `folder`, and note in its ``experiment.json`` what another run there must share.
 
-    If it holds another experiment, or rows without experiment.json, FileExistsError says so.
+    Only `seeds` may differ; the note has the most that were asked for. If the folder holds another
+    experiment, or rows without experiment.json, FileExistsError says so. `write` is whether to.
     """
     note, found = folder / "experiment.json", ""
     wanted = json.loads(json.dumps(settings))
     if note.exists():
-        if different := "; ".join(_differences(json.loads(note.read_text()), wanted)):
+        there = json.loads(note.read_text())
+        if different := "; ".join(_differences(there, wanted | {"seeds": there.get("seeds")})):
             found = f"a run with other settings: {different}"
+        elif write and wanted.get("seeds", 0) > there.get("seeds", 0):
+            write_json(note, wanted)
     elif (folder / "rows.json").exists():
         found = "rows.json but no experiment.json that says how they came about"
     else:

@@ -43,8 +43,10 @@ def test_the_others_wait_for_the_first_to_claim_and_then_compare(tmp_path, monke
     processes(monkeypatch, 1, 2)
     jobs.claim(folder, {"seeds": 2})
     assert (folder / "experiment.json").exists()
-    with pytest.raises(FileExistsError, match="seeds is 2 there, 3 here"):
-        jobs.claim(folder, {"seeds": 3})
+    with pytest.raises(FileExistsError, match="train is None there, 3 here"):
+        jobs.claim(folder, {"seeds": 2, "train": 3})
+    jobs.claim(folder, {"seeds": 3})
+    assert json.loads((folder / "experiment.json").read_text()) == {"seeds": 2}, "the first writes"
 
 
 @pytest.mark.slow

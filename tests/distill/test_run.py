@@ -77,7 +77,7 @@ def test_files_of_a_finished_run(name, runs):
     files = ["experiment.json", "labels.npy", "rows.json", "teacher.json", "logits_ce.npz"]
     files += ["predictions.npz"]
     files += [f"logits_{m}-t{t}.npz" for m in METHODS[name] for t in (1, 4)]
-    files += ["logits_teacher.npz"] + ["curves.json"] * (name == "images")
+    files += ["logits_teacher.npz", "curves.json" if name == "images" else "teacher.pt"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
     others = {path.name for path in folder.parent.iterdir()} - {folder.name}
     assert others == ({"resnet14"} if name == "images" else set())
@@ -193,9 +193,11 @@ def test_an_interrupted_run_resumes_to_the_same_rows(name, steps, runs, tmp_path
             with pytest.raises(Interrupted):
                 distill.run(experiment, tmp_path, progress=False, device="cpu")
     folder = distill.run_folder(experiment, tmp_path)
-    assert not distill.is_finished(folder)
-    last = 1 if name == "images" else 0
-    assert (folder / "seed-0.json").exists() == (name == "images")
+    assert not distill.is_finished(experiment, folder)
+    if name == "images":  # what is finished can be read
+        first = [row for row in finished.rows if row["seed"] == 0]
+        assert without_seconds(distill.load(folder).rows) == without_seconds(first)
+    last = "1" if name == "images" else "0-1"
     assert torch.load(folder / f"seed-{last}.checkpoint", weights_only=True)["epochs"] == 1
     resumed = distill.run(experiment, tmp_path, progress=False, device="cpu")
     assert without_seconds(resumed.rows) == without_seconds(finished.rows)
@@ -219,9 +221,31 @@ def test_a_finished_run_is_read_not_trained_again(name, runs, monkeypatch):
 
 @both
 def test_another_experiment_does_not_overwrite_a_run(name, runs):
-    other = replace(EXPERIMENTS[name], seeds=3)
-    with pytest.raises(FileExistsError, match=r"seeds is 2 there, 3 here"):
+    other = replace(EXPERIMENTS[name], temperatures=(4.0,))
+    with pytest.raises(FileExistsError, match=r"temperatures is \[1.0, 4.0\] there, \[4.0\] here"):
         distill.run(other, runs[name].folder.parent, progress=False, device="cpu")
+
+
+@both
+def test_seeds_are_added_to_a_finished_run_and_fewer_are_read(name, runs, tmp_path, monkeypatch):
+    """Begun with one seed, then two: the rows of both at once; only the second is trained."""
+    one = replace(EXPERIMENTS[name], seeds=1)
+    first = distill.run(one, tmp_path, progress=False, device="cpu")
+    trained, original = [], Trainer.fit
+
+    def fit(self, *arguments, **options):
+        trained.extend(self.names)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    both = distill.run(EXPERIMENTS[name], tmp_path, progress=False, device="cpu")
+    assert {student[-1] for student in trained} == {"1"}
+    assert without_seconds(both.rows) == without_seconds(runs[name].rows)
+    assert both.teacher == runs[name].teacher
+    assert json.loads((both.folder / "experiment.json").read_text())["seeds"] == 2
+    names = [sorted(path.name for path in run.folder.iterdir()) for run in (both, runs[name])]
+    assert names[0] == names[1]
+    assert distill.run(one, tmp_path, progress=False, device="cpu") == first
 
 
 def test_each_student_of_a_stack_is_trained_as_if_it_were_alone(tmp_path):

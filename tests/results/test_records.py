@@ -7,7 +7,14 @@ import pytest
 
 from pld_edu._files import write_json
 from pld_edu.results import records
-from pld_edu.results.records import claim, provenance, read_logits, round_logits, write_logits
+from pld_edu.results.records import (
+    claim,
+    provenance,
+    read_logits,
+    round_logits,
+    write_logits,
+    write_predictions,
+)
 from tests.support.small_run import SMALL
 
 
@@ -45,10 +52,11 @@ def test_a_folder_of_another_experiment_names_each_difference(tmp_path):
     claim(tmp_path, asdict(SMALL))
     recipe = replace(SMALL.student_recipe, epochs=7)
     with pytest.raises(FileExistsError) as caught:
-        claim(tmp_path, asdict(replace(SMALL, seeds=5, student_recipe=recipe)))
+        claim(tmp_path, asdict(replace(SMALL, train=150, student_recipe=recipe)))
     assert str(caught.value) == (
-        f"{tmp_path} holds a run with other settings: seeds is 2 there, 5 here; "
-        "student_recipe.epochs is 3 there, 7 here. Choose another --out folder, or remove that one."
+        f"{tmp_path} holds a run with other settings: "
+        "student_recipe.epochs is 3 there, 7 here; train is 200 there, 150 here. "
+        "Choose another --out folder, or remove that one."
     )
 
 
@@ -56,6 +64,24 @@ def test_a_setting_that_is_new_is_a_difference(tmp_path):
     claim(tmp_path, {"seeds": 3})
     with pytest.raises(FileExistsError, match="settings: precision is None there, float16 here"):
         claim(tmp_path, {"seeds": 3, "precision": "float16"})
+
+
+def test_seeds_may_differ_and_the_note_has_the_most(tmp_path):
+    for seeds, noted in ((3, 3), (5, 5), (2, 5)):
+        claim(tmp_path, {"seeds": seeds})
+        assert json.loads((tmp_path / "experiment.json").read_text()) == {"seeds": noted}
+
+
+def test_predictions_of_more_seeds_are_added(tmp_path):
+    pld, ce = ({"method": m, "temperature": t} for m, t in (("pld", 4.0), ("ce", None)))
+    write_predictions(tmp_path, [(pld | {"seed": 0}, [1, 2]), (ce | {"seed": 0}, [3, 4])])
+    write_predictions(tmp_path, [(pld | {"seed": 2}, [5, 6]), (ce | {"seed": 1}, [7, 8])])
+    with np.load(tmp_path / "predictions.npz") as found:
+        assert {name: found[name].tolist() for name in found} == {
+            "pld-t4": [[1, 2], [255, 255], [5, 6]],
+            "ce": [[3, 4], [7, 8]],
+        }
+        assert {found[name].dtype for name in found} == {np.dtype(np.uint8)}
 
 
 def test_rows_of_unknown_origin_are_not_overwritten(tmp_path):
