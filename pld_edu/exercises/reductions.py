@@ -189,3 +189,41 @@ TEMPERATURE = Code(
 )
 
 EXERCISES = (VECTORS, SILENCED, TEACHERS, REPAIR, FLOOR, TEMPERATURE)
+
+SLOPE = Values(
+    heading="05.a the slope at the label",
+    right={"slope": 0.1 * (0.5 - 1)},
+    hint="Weight of choice 1, times the slope of cross-entropy.",
+    praise="A tenth of cross-entropy's, because the teacher gives the label a tenth.",
+    mistakes=(
+        wrong("weight-forgotten", 0.5 - 1.0)(
+            "This is cross-entropy's slope.", "By which weight is choice 1 multiplied?"
+        ),
+        wrong("sign-turned", 0.05)(
+            "This is the push, minus the slope.", "The label wants to go up: the loss falls there."
+        ),
+        wrong("kd", 0.5 - 0.1)(
+            "This is KD's slope, student minus teacher.", "PLD asks choice 1 for the label."
+        ),
+    ),
+)
+
+TOSS_UP = Values(
+    heading="05.b the toss-up",
+    right={"push_fox": 1 / 3, "push_cat": 1 / 12},
+    hint="Choice 2 is made among fox, cat and car, choice 3 among cat and car.",
+    praise="If cat overtakes fox, the two numbers change places: a jump of 1/4.",
+    mistakes=(
+        wrong("label-still-there", push_fox=3 / 8, push_cat=-1 / 8 + 1 / 3)(
+            "Dog still takes part in choices 2 and 3.", "It left after choice 1."
+        ),
+        wrong("one-choice-only", push_cat=-1 / 6)(
+            "This is what choice 2 does to cat.", "Choice 3 asks for cat."
+        ),
+        wrong("sign-turned", push_fox=-1 / 3, push_cat=-1 / 12)(
+            "These are slopes.", "A push is minus the slope."
+        ),
+    ),
+)
+
+FILL_INS = (SLOPE, TOSS_UP)
