@@ -203,3 +203,74 @@ SECOND_PLACE = Code(
 )
 
 EXERCISES = (CHOICES_BY_HAND, MERGED_CLASS, CHAIN, TOP_OR_SUBSET, SAMPLER, SECOND_PLACE)
+
+FOX = Values(
+    heading="01.a fox or cat",
+    right={"fox": 2 / 5},
+    hint="The probability is fox's worth divided by the sum of the worths still there.",
+    praise="Cat and fox keep their odds of 3 : 2, whatever else is on offer.",
+    mistakes=(
+        wrong("not-renormalised", 2 / 12)(
+            "This is fox among all four.", "Dog and car are gone: which worths are left?"
+        ),
+        wrong("cat", 3 / 5)("This is cat."),
+        wrong("softmax-of-the-worths", softmax([2, 3])[0])(
+            "These numbers are worths, not scores.", "A worth is e to the score already."
+        ),
+    ),
+)
+
+
+def _chain_of_worths(worths: ArrayLike, ranking: ArrayLike) -> float:
+    return _chain(np.log(worths), ranking)
+
+
+def _only_the_others(worths: Any, ranking: Any) -> float:
+    behind = [sum(worths[i] for i in ranking[k + 1 :]) for k in range(len(ranking) - 1)]
+    return float(np.prod([worths[i] / b for i, b in zip(ranking[:-1], behind, strict=True)]))
+
+
+CHAIN_OF_WORTHS = Code(
+    heading="01.b chain of choices",
+    right=_chain_of_worths,
+    cases=(
+        ([1, 3, 6, 2], [2, 3, 1, 0]),
+        ([1, 3, 6, 2], [0, 1, 2, 3]),
+        ([2, 1], [1, 0]),
+        ([5, 1, 1, 4, 2], [1, 4, 0, 2, 3]),
+    ),
+    praise="Each factor is a softmax among those that are left.",
+    mistakes=(
+        wrong("all-still-there", lambda w, ranking: np.prod(np.divide(w, np.sum(w))))(
+            "Every choice is made among all classes.", "Sum over those in `left` only."
+        ),
+        wrong("only-the-others", _only_the_others)(
+            "The chosen class is missing from the sum.", "It is on offer too."
+        ),
+        wrong("no-division", lambda w, ranking: float(np.prod(w)))(
+            "These are worths, not probabilities.", "Divide by the worths that are left."
+        ),
+    ),
+)
+
+TOP_OR_PART = Values(
+    heading="01.c top or part",
+    right={"first_two": 2 / 12 * 6 / 10, "before": 2 / 8},
+    hint="At the top all classes are on offer; for a pair only two clocks count.",
+    praise="The top of a ranking and the order of a pair are two different questions.",
+    mistakes=(
+        wrong("nobody-taken-away", first_two=2 / 12 * 6 / 12)(
+            "Dog is chosen from all four, as if fox were still there.",
+            "Fox is gone when the second choice is made.",
+        ),
+        wrong("pair-for-top", first_two=2 / 8)(
+            "This is fox before dog, wherever they stand.", "Are car and cat on offer?"
+        ),
+        wrong("turned-round", before=6 / 8)("This is dog before fox."),
+        wrong("top-for-pair", before=2 / 12)(
+            "This is the probability that fox is first of all.", "Do not look at car and cat."
+        ),
+    ),
+)
+
+FILL_INS = (FOX, CHAIN_OF_WORTHS, TOP_OR_PART)
