@@ -181,3 +181,57 @@ EXISTENCE = Code(
 )
 
 EXERCISES = (CHOSEN_MINUS_EXPECTED, GRADIENT, BEST_STEP, HOW_MANY_DUELS, NOT_CONCAVE, EXISTENCE)
+
+
+CATS_COLUMN = Values(
+    heading="02.a the cat's column",
+    right={"cat": -1 / 2},
+    hint="Cat is expected at choices 1, 2 and 3, and chosen at the third: worths 6, 2, 3, 1.",
+    praise="0 - 3/12, 0 - 3/6 and 1 - 3/4: the network waited for cat in vain, so it goes down.",
+    mistakes=(
+        wrong("expected-minus-chosen", 1 / 2)("This is the sign of the loss.", "Chosen first."),
+        wrong("chosen-forgotten", -3 / 2, 3 / 2)(
+            "This is how often cat was expected.", "It was also chosen, once."
+        ),
+        wrong("last-choice-only", 1 / 4)(
+            "Only choice 3 is counted.", "Cat was also there at choices 1 and 2."
+        ),
+        wrong("all-still-there", 1 / 4 - 1)("Dog and fox are gone.", "Divide by what is left."),
+    ),
+)
+
+GRADIENT_OF_A_TABLE = Code(
+    heading="02.b the gradient",
+    right=lambda z: _gradient(z, np.arange(len(z))),
+    cases=((np.array([0.0, 1.0]),), (np.array([1.8, 0.7, 1.1, 0.0]),), (np.array([2.0, -1, 0.5]),)),
+    praise="One minus the sums of the columns.",
+    mistakes=(
+        wrong("expected-minus-chosen", lambda z: -_gradient(z, np.arange(len(z))))(
+            "This is expected minus chosen.", "The log-likelihood rises along its gradient."
+        ),
+        wrong("row-sums", lambda z: np.zeros(len(z)))(
+            "Each row sums to 1, so this is 0.", "A class is a column: axis=0."
+        ),
+        wrong("chosen-forgotten", lambda z: 1 - _gradient(z, np.arange(len(z))))(
+            "This is how often each class was expected.", "Each was also chosen, once."
+        ),
+    ),
+)
+
+CURVATURE = Values(
+    heading="02.c the curvature along a step",
+    right={"curvature": 4 / 9},
+    hint="At choice 2 fox has +1/2 with probability 2/6. At choice 3 both have -1/2.",
+    praise="2/9 + 2/9 + 0 + 0. So the parabola is highest at a = 9/4.",
+    mistakes=(
+        wrong("first-choice-only", 2 / 9)("Choice 2 bends, too.", "Fox is one of three there."),
+        wrong("mean-of-squares", 1.0, 3 / 4)(
+            "These are means of squares.", "A variance also subtracts the square of the mean."
+        ),
+        wrong("every-choice-the-same", 2 / 3, 8 / 9)(
+            "Choices 3 and 4 do not bend.", "Do cat and car differ in g?"
+        ),
+    ),
+)
+
+FILL_INS = (CATS_COLUMN, GRADIENT_OF_A_TABLE, CURVATURE)
