@@ -207,12 +207,11 @@ LABEL_LOSES = Code(
 
 EXERCISES = (THE_BILL, LABEL_GRADIENT, COSTS, ONE_PASS, ALL_OF_IT, LABEL_LOSES)
 
-_SHIBA = np.log([1.0, 3, 6, 2]), np.log([1.0, 2, 3, 4]), 2  # car, cat, dog, fox
-_OTHER = np.array([0.5, -1.0, 2.0, 0.1, 1.0]), np.array([0.3, 2.0, 2.0, 1.0, 0.7]), 2, 2.0
+SHIBA = np.log([1.0, 3, 6, 2]), np.log([1.0, 2, 3, 4]), 2  # car, cat, dog, fox; label dog
+OTHER = np.array([0.5, -1.0, 2.0, 0.1, 1.0]), np.array([0.3, 2.0, 2.0, 1.0, 0.7]), 2, 2.0
 
 
-def _sorted_after(label_logit: Callable[[Floats, int], float]) -> Callable[[Floats, int], Any]:
-    """The ranking if the label's logit is replaced by ``label_logit(t, y)``."""
+def _sorted_with(label_logit: Callable[[Floats, int], float]) -> Callable[[Floats, int], Any]:
     return lambda t, y: np.argsort(
         -np.where(np.arange(len(t)) == y, label_logit(t, y), t), kind="stable"
     )
@@ -221,33 +220,25 @@ def _sorted_after(label_logit: Callable[[Floats, int], float]) -> Callable[[Floa
 RANKING = Code(
     heading="03.a the ranking",
     right=reference.teacher_ranking,
-    cases=(_SHIBA[1:], _OTHER[1:3], (np.zeros(4), 3), (np.array([900.0, -3.0]), 1)),
+    cases=(SHIBA[1:], OTHER[1:3], (np.array([900.0, -3.0]), 1)),
     praise="One sort, and the label needs no special place in the code.",
     mistakes=(
-        wrong("label-last", _sorted_after(lambda t, y: -np.inf))(
+        wrong("label-last", _sorted_with(lambda t, y: -np.inf))(
             "The label comes last.", "The code sorts -key upwards, so the largest key comes first."
         ),
-        wrong("teachers-own-order", _sorted_after(lambda t, y: t[y]))(
+        wrong("teachers-own-order", _sorted_with(lambda t, y: t[y]))(
             "The label stays where the teacher puts it.", "Its key has to beat all others."
         ),
-        wrong("as-large-as-the-largest", _sorted_after(lambda t, y: t.max()))(
-            "The label ties with the teacher's favourite.", "Equal keys go by the class index."
+        wrong("not-large-enough", _sorted_with(lambda t, y: 9.0), _sorted_with(lambda t, y: 99.0))(
+            "Some teacher's logit is larger.", "Which number is larger than every other?"
         ),
-        wrong(
-            "too-small-a-number", _sorted_after(lambda t, y: 100.0), _sorted_after(lambda t, y: 9)
-        )("Some teacher's logit is larger.", "Which number is larger than every other?"),
     ),
 )
 
-
-def _weights(t: Floats, pi: Any, tau: float = 1.0) -> Floats:
-    return reference.rank_weights(t, pi, temperature=tau)
-
-
 WEIGHTS = Code(
     heading="03.b the weights",
-    right=_weights,
-    cases=((_SHIBA[1], np.array([2, 3, 1, 0])), (_OTHER[1], np.array([2, 1, 3, 4, 0]), 2.0)),
+    right=lambda t, pi, tau=1.0: softmax(t / tau)[pi],
+    cases=((SHIBA[1], np.array([2, 3, 1, 0])), (OTHER[1], np.array([2, 1, 3, 4, 0]), 2.0)),
     praise="Dog 0.3, fox 0.4, cat 0.2, car 0.1 for the Shiba Inu.",
     mistakes=(
         wrong("weights-not-permuted", lambda t, pi, tau=1.0: softmax(t / tau))(
@@ -256,15 +247,12 @@ WEIGHTS = Code(
         wrong("sorted", lambda t, pi, tau=1.0: np.sort(softmax(t / tau))[::-1])(
             "These fall from rank to rank.", "The label keeps its own weight, large or small."
         ),
-        wrong("label-weighs-1", lambda t, pi, tau=1.0: np.r_[1.0, _weights(t, pi, tau)[1:]])(
-            "The label's weight is set to 1.", "It is the teacher's probability of the label."
-        ),
     ),
 )
 
 TAIL_COSTS = Code(
     heading="03.c the costs",
-    right=lambda z: np.logaddexp(0.0, reference.log_odds_against(np.array(z))),
+    right=COSTS.right,
     cases=((np.log([6.0, 2, 3, 1]),), (np.array([-1.0, 0.5, 2.0, -3.0, 1.5]),)),
     praise="ln 2, ln 3, ln 4/3 and 0: the last choice is free.",
     mistakes=(
@@ -274,36 +262,28 @@ TAIL_COSTS = Code(
         wrong("full-softmax", lambda z: logsumexp(z) - z)(
             "Every choice is made among all classes.", "The sum at rank k starts at rank k."
         ),
-        wrong("sign", _each_tail(lambda z: z[0] - logsumexp(z)))(
+        wrong("sign", lambda z: -COSTS.right(z))(
             "These are log-probabilities.", "A cost is minus that, and never negative."
         ),
-        wrong(
-            "chosen-left-out", _each_tail(lambda z: logsumexp(z[1:]) - z[0] if len(z) > 1 else 0)
-        )("The chosen class is missing in its own sum.", "The tail begins with rank k itself."),
     ),
 )
 
 
-def _sum_up(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """``rule(weights, costs)``, with both in the order of the ranking."""
-
-    def pld(s: Floats, t: Floats, y: int, tau: float = 1.0) -> Any:
-        pi = reference.teacher_ranking(t, y)
-        return rule(_weights(t, pi, tau), np.logaddexp(0.0, reference.log_odds_against(s[pi])))
-
-    return pld
+def _student_in_class_order(s: Floats, t: Floats, y: int, tau: float = 1.0) -> Any:
+    back = np.argsort(reference.teacher_ranking(t, y))
+    return reference.pld_loss(s[back], t, y, temperature=tau)
 
 
 THE_SUM = Code(
     heading="03.d the sum",
-    right=_sum_up(np.dot),
-    cases=(_SHIBA, _OTHER),
+    right=lambda s, t, y, tau=1.0: reference.pld_loss(s, t, y, temperature=tau),
+    cases=(SHIBA, OTHER),
     praise="0.7049 for the Shiba Inu. You have written PLD.",
     mistakes=(
-        wrong("mean-over-classes", _sum_up(lambda alpha, cost: np.mean(alpha * cost)))(
-            "This is the mean over the classes.", "The weights sum to 1 already: add up."
+        wrong("student-not-permuted", _student_in_class_order)(
+            "The costs are those of s as it comes.", "costs wants the order of the ranking."
         ),
-        wrong("weights-forgotten", _sum_up(lambda alpha, cost: cost.sum()))(
+        wrong("weights-forgotten", lambda s, t, y, tau=1.0: reference.list_mle(s, t, y))(
             "Every choice weighs 1.", "Multiply each cost by its weight."
         ),
         wrong("temperature-forgotten", lambda s, t, y, tau=1.0: reference.pld_loss(s, t, y))(
@@ -318,13 +298,11 @@ CATS_BUCKET = Values(
     hint="What fox leaves in the bucket, plus what fox is raised by: 0.4 (1 - 1/3).",
     praise="0.100 passed on, and 0.267 from fox itself.",
     mistakes=(
-        wrong("nothing-taken", 0.15 + 0.4 * 2 / 3)(
-            "Fox has not taken its third.", "What is left of 0.150?"
-        ),
+        wrong("nothing-taken", 0.15 + 0.4 * 2 / 3)("Fox has not taken its third.", "0.150 less?"),
         wrong("nothing-put-in", 0.1)("This is what fox leaves.", "What does fox put in?"),
         wrong("only-put-in", 0.4 * 2 / 3)("This is what fox puts in.", "What was there before?"),
         wrong("weight-put-in", 0.1 + 0.4)(
-            "Fox puts in more than it is raised by.", "It is raised by 0.4 times 1 - 1/3."
+            "Fox puts in its whole weight.", "It is raised by 0.4 times 1 - 1/3."
         ),
     ),
 )
