@@ -247,6 +247,10 @@ CHAIN_OF_WORTHS = Code(
         wrong("only-the-others", _only_the_others)(
             "The chosen class is missing from the sum.", "It is on offer too."
         ),
+        wrong("class-order", lambda w, ranking: _chain_of_worths(w, range(len(w))))(
+            "The ranking makes no difference: the classes are chosen in their own order.",
+            "The class that is chosen is left[0].",
+        ),
         wrong("no-division", lambda w, ranking: float(np.prod(w)))(
             "These are worths, not probabilities.", "Divide by the worths that are left."
         ),
