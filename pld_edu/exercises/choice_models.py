@@ -225,11 +225,6 @@ def _chain_of_worths(worths: ArrayLike, ranking: ArrayLike) -> float:
     return _chain(np.log(worths), ranking)
 
 
-def _only_the_others(worths: Any, ranking: Any) -> float:
-    behind = [sum(worths[i] for i in ranking[k + 1 :]) for k in range(len(ranking) - 1)]
-    return float(np.prod([worths[i] / b for i, b in zip(ranking[:-1], behind, strict=True)]))
-
-
 CHAIN_OF_WORTHS = Code(
     heading="01.b chain of choices",
     right=_chain_of_worths,
@@ -243,9 +238,6 @@ CHAIN_OF_WORTHS = Code(
     mistakes=(
         wrong("all-still-there", lambda w, ranking: np.prod(np.divide(w, np.sum(w))))(
             "Every choice is made among all classes.", "Sum over those in `left` only."
-        ),
-        wrong("only-the-others", _only_the_others)(
-            "The chosen class is missing from the sum.", "It is on offer too."
         ),
         wrong("class-order", lambda w, ranking: _chain_of_worths(w, range(len(w))))(
             "The ranking makes no difference: the classes are chosen in their own order.",

@@ -8,12 +8,6 @@ from .kinds import Code, Values, wrong
 
 EXERCISES: tuple[Values | Code, ...] = ()
 
-ORDERS = {
-    "label-not-first": ["fox", "dog", "cat", "car"],
-    "rising": ["dog", "car", "cat", "fox"],
-    "students-order": ["dog", "cat", "fox", "car"],
-}
-
 
 def _test_order(answer: Any) -> str | None:
     names = [str(name).strip().lower() for name in answer] if np.iterable(answer) else []
@@ -21,7 +15,7 @@ def _test_order(answer: Any) -> str | None:
         return 'Hand in a list of the four names "car", "cat", "dog" and "fox", each once.'
     if names == ["dog", "fox", "cat", "car"]:
         return None
-    known = [name for name, order in ORDERS.items() if order == names]
+    known = [mistake.name for mistake in ORDER.mistakes if mistake.variants[0] == names]
     return known[0] if known else "Which class is the label? Which other has the largest weight?"
 
 
@@ -30,13 +24,13 @@ ORDER = Code(
     test=_test_order,
     praise="The label first, then the others as the teacher has them.",
     mistakes=(
-        wrong("label-not-first", ORDERS["label-not-first"])(
+        wrong("label-not-first", ["fox", "dog", "cat", "car"])(
             "This is the teacher's own order.", "What does the label say about the first place?"
         ),
-        wrong("rising", ORDERS["rising"])(
+        wrong("rising", ["dog", "car", "cat", "fox"])(
             "The others stand with the least probable first.", "The best of them comes second."
         ),
-        wrong("students-order", ORDERS["students-order"])(
+        wrong("students-order", ["dog", "cat", "fox", "car"])(
             "This is the student's order.", "The student is to learn the teacher's."
         ),
     ),
