@@ -64,15 +64,17 @@ def call(function: Callable[..., Any], *arguments: Any, copy: bool = True) -> An
     NoAnswer
         It returns ``...``, or computes with it.
     NotYet
-        It is no function, is not written yet, raises an exception, or returns nothing.
+        It is no function, is not written yet, raises an exception, returns nothing, or writes into
+        an array that belongs to its caller.
     """
     if not callable(function):
         raise NotYet("  Hand in the function itself, by its name, without calling it.")
     name = getattr(function, "__name__", "your function")
+    given = deepcopy(arguments) if copy else arguments
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            value = function(*(deepcopy(arguments) if copy else arguments))
+            value = function(*given)
     except NotImplementedError:
         todo = f"  {name} is not written yet: fill it in, run its cell, then run this one."
         raise NotYet(todo) from None
@@ -85,6 +87,9 @@ def call(function: Callable[..., Any], *arguments: Any, copy: bool = True) -> An
         raise NoAnswer
     if value is None:
         raise NotYet(f"  {name} returned None. Does it end with a return?")
+    for used, argument in zip(given, arguments, strict=True):
+        if isinstance(argument, np.ndarray) and not np.array_equal(used, argument):
+            raise NotYet(f"  {name} changes an array of its caller: work on a copy of it.")
     return value
 
 

@@ -1,23 +1,20 @@
-"""Exercises for notebook 11: read a report, name mistakes, mend a loss, design a case.
+"""Exercises for notebook 11: read a report, name mistakes, repair a loss, design a case.
 
-The suspects are those of the notebook, so that a wrong guess can be answered with its numbers.
+The wrong losses are those of the notebook: a wrong guess is answered with their numbers.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from pld_edu.check import VECTORS, Case, cases
+from pld_edu.check import Case, cases
 from pld_edu.check.engine import Mistake, as_array
 from pld_edu.check.pld import MISTAKES
 
 from .calling import NotYet
 from .kinds import Code, Values, wrong
-from .numpy_to_pytorch import wrong_torch_pld
-from .pld_losses import as_case, passes_check_loss, wrong_pld
+from .numpy_to_pytorch import LOST_DIGITS, passes_as_whole, wrong_torch_pld
+from .pld_losses import as_case, wrong_pld
 
 LINES = {
     1: "The label's key is infinity, which puts the label first: as it should be.",
@@ -41,7 +38,7 @@ READ_A_REPORT = Values(
     ),
 )
 
-SUSPECTS = {
+WRONG_LOSSES = {
     "A": ("prefix-sums", wrong_pld(tail="earlier")[0]),
     "B": ("inverse-permutation", wrong_pld(gather="inverse")[0]),
     "C": ("weights-not-permuted", wrong_pld(weights_order="class")[0]),
@@ -61,41 +58,41 @@ LOOK_AT = {
 }
 
 
-def _not_guilty(letter: str, name: str) -> Mistake:
-    """A wrong name for a suspect, answered with what both print on one case."""
+def _not_this(letter: str, name: str) -> Mistake:
+    """A wrong name for a loss, answered with what both print on one case."""
     case = next(c for c in cases() if c.id == "label-is-bottom")
     inputs = case.student_logits, case.teacher_logits, case.labels
-    accused = wrong_pld(**MISTAKES[name][0])[0]
+    named = wrong_pld(**MISTAKES[name][0])[0]
     return wrong(f"{letter}-is-not-{name}", {letter: name})(
-        f"On the case {case.id} suspect {letter} prints {SUSPECTS[letter][1](*inputs):.6f}, and "
-        f"{name} would print {accused(*inputs):.6f}.",
+        f"On the case {case.id} loss {letter} prints {WRONG_LOSSES[letter][1](*inputs):.6f}, and "
+        f"{name} would print {named(*inputs):.6f}.",
         LOOK_AT[letter],
     )
 
 
-SUSPECTS_NAMED = Values(
-    heading="11.2 three suspects · core · 10 minutes",
-    right={letter: name for letter, (name, _) in SUSPECTS.items()},
+MISTAKES_NAMED = Values(
+    heading="11.2 three wrong losses · core · 10 minutes",
+    right={letter: name for letter, (name, _) in WRONG_LOSSES.items()},
     options=OPTIONS,
     hint="Read it line by line against the formula.",
     praise="All three named. The cell below asks the checker for its opinion.",
     mistakes=tuple(
-        _not_guilty(letter, name)
-        for letter, (guilty, _) in SUSPECTS.items()
+        _not_this(letter, name)
+        for letter, (right, _) in WRONG_LOSSES.items()
         for name in OPTIONS
-        if name != guilty
+        if name != right
     ),
 )
 
 FAULTS = "times tau squared", "tails detached", "teacher not detached"
 UNTOUCHED = wrong_torch_pld(*FAULTS)
-MEND_IT = Code(
-    heading="11.3 three faults in seven lines · core · 12 minutes",
-    test=passes_check_loss("torch", convert=torch.as_tensor, strict="teacher-not-detached"),
-    praise="One fault changed values, one gradients, one the teacher's gradients.",
+REPAIR_IT = Code(
+    heading="11.3 four faults in seven lines · core · 12 minutes",
+    test=passes_as_whole,
+    praise="One changed values, one gradients, one the teacher's gradients, one the last digits.",
     mistakes=(
         wrong("temperature-squared + gradient-wrong + teacher-not-detached", UNTOUCHED)(
-            "", "Nothing is mended yet. Start with the value."
+            "", "Nothing is repaired yet. Start with the value."
         ),
         wrong("gradient-wrong + teacher-not-detached", wrong_torch_pld(*FAULTS[1:]))(
             "", "The values are right now. What does detach() do to the gradient of the tails?"
@@ -109,81 +106,7 @@ MEND_IT = Code(
         wrong("temperature-squared", wrong_torch_pld(FAULTS[0]))(
             "", "The factor comes from KD, where it keeps gradients of equal size."
         ),
-    ),
-)
-
-Entries = Sequence[dict[str, Any]]
-Numbers = Mapping[str, Any]
-
-
-def _failing(
-    limit: Callable[[float, float], float] = lambda absolute, relative: absolute + relative,
-    size: Callable[[float], float] = abs,
-    nan_fails: bool = True,
-    missing_fails: bool = True,
-) -> Callable[[Entries, Numbers], set[str]]:
-    """The function that is asked for, or one with another rule in it."""
-
-    def failing(cases: Entries, numbers: Numbers) -> set[str]:
-        bad = set()
-        for case in cases:
-            if case["id"] not in numbers:
-                bad |= {case["id"]} if missing_fails else set()
-                continue
-            error = size(numbers[case["id"]]["loss"] - case["loss"])
-            tolerance = case["tolerance"]["float64"]
-            allowed = limit(tolerance["absolute"], tolerance["relative"] * abs(case["loss"]))
-            if error > allowed or (nan_fails and np.isnan(error)):
-                bad.add(case["id"])
-        return bad
-
-    return failing
-
-
-def _json_cases() -> tuple[tuple[Entries, Numbers], ...]:
-    """Three published cases, and numbers that somebody printed for them."""
-    wanted = ("base", "spread-pair", "spread-label")
-    entries = json.loads(VECTORS.read_text(encoding="utf-8"))["cases"]
-    entries = [entry for entry in entries if entry["id"] in wanted]
-    base, pair, label = (entry["loss"] for entry in entries)
-    printed = [
-        (base, pair, label),
-        (base + 1e-6,),
-        (base - 1e-6,),
-        (base * (1 + 2e-15),),
-        (float("nan"), pair, label),
-        (base, None, label),
-        (base, pair, label * (1 + 9e-14)),
-        (base, pair + 5e-14, label),
-        (base + 0.1, pair, float("inf")),
-    ]
-    return tuple(
-        (
-            entries[: len(losses)],
-            {e["id"]: {"loss": x} for e, x in zip(entries, losses, strict=False) if x is not None},
-        )
-        for losses in printed
-    )
-
-
-JUDGE_NUMBERS = Code(
-    heading="11.4 a judge in six lines · core · 12 minutes",
-    right=_failing(),
-    cases=_json_cases(),
-    praise="This is all that a port to another language needs.",
-    mistakes=(
-        wrong("nan-passes", _failing(nan_fails=False))(
-            "NaN > limit is False, so a NaN passes.", "Ask if a number is close enough."
-        ),
-        wrong("missing-passes", _failing(missing_fails=False))(
-            "A case without a number counts as right.", "A port must not skip hard cases."
-        ),
-        wrong("half-the-tolerance", _failing(lambda a, r: a), _failing(lambda a, r: r))(
-            "Only one of two tolerances is used.", "Allowed is absolute + relative * |loss|."
-        ),
-        wrong("one-sided", _failing(size=float))(
-            "A number may be too small by any amount.", "Take the absolute value of the difference."
-        ),
+        LOST_DIGITS,
     ),
 )
 
@@ -238,7 +161,7 @@ BLIND: dict[str, list[Any]] = {
     "eps-in-log": [([[1.0, 0.0, 2.0], S[1]], T, Y, 2.0)],
 }
 ONE_CASE = Code(
-    heading="11.5 one case to catch them all · challenge · 14 minutes",
+    heading="11.4 one case to catch them all · challenge · 14 minutes",
     test=_test_case,
     praise="One case shows all eight. To tell them *apart* takes more: the published file has 31.",
     mistakes=tuple(
@@ -249,4 +172,4 @@ ONE_CASE = Code(
     ),
 )
 
-EXERCISES = (READ_A_REPORT, SUSPECTS_NAMED, MEND_IT, JUDGE_NUMBERS, ONE_CASE)
+EXERCISES = (READ_A_REPORT, MISTAKES_NAMED, REPAIR_IT, ONE_CASE)

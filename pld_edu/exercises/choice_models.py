@@ -56,6 +56,12 @@ def _chain(scores: ArrayLike, ranking: ArrayLike) -> float:
     return float(np.exp(reference.log_likelihood(scores, ranking)))
 
 
+def _one_shift(scores: ArrayLike, ranking: Sequence[int]) -> float:
+    with np.errstate(invalid="ignore"):
+        worths = np.exp(np.asarray(scores) - np.max(scores))[list(ranking)]
+        return float(np.prod([worths[k] / worths[k:].sum() for k in range(len(worths))]))
+
+
 CHAIN = Code(
     heading="01.3 chain of choices · core · 10 minutes",
     right=_chain,
@@ -66,6 +72,7 @@ CHAIN = Code(
         ([0.3, -1.2, 2.0, 0.7], [2, 0, 3, 1]),
         ([0.3, -1.2, 2.0, 0.7, 1.1], [3, 1, 4, 0, 2]),
         ([1000.0, 1001.0, 999.0], [1, 2, 0]),
+        ([0.0, 1000.0, 999.0], [1, 2, 0]),
     ),
     praise="The last factor is always 1: one item among one.",
     mistakes=(
@@ -78,43 +85,16 @@ CHAIN = Code(
         wrong("places-for-items", lambda s, ranking: _chain(s, np.argsort(ranking)))(
             "This reads ranking[i] as the place of item i.", "ranking[0] is the favourite."
         ),
+        wrong("one-shift-for-all", _one_shift)(
+            "After one shift by the largest score, a far smaller one has the worth 0.",
+            "Shift the scores of each choice by the largest one that is left there.",
+        ),
         wrong("logarithm", reference.log_likelihood)(
             "This is the log-probability.", "Take the exponential at the end."
         ),
     ),
 )
 
-
-def _by_brute_force(scores: ArrayLike, items: Sequence[int]) -> tuple[float, float]:
-    """Sums over all full rankings that agree with what was seen."""
-    k, table = len(items), reference.ranking_probabilities(scores)
-    top = sum(p for r, p in table.items() if r[:k] == tuple(items))
-    subset = sum(p for r, p in table.items() if [i for i in r if i in items] == list(items))
-    return top, subset
-
-
-TOP_OR_SUBSET = Code(
-    heading="01.4 top of the list, or part of it · core · 10 minutes",
-    right=_by_brute_force,
-    cases=(
-        ([0.5, 0.0, -1.0], [2, 0]),
-        ([2.0, 1.5, 1.0, 0.0], [1, 0]),
-        ([2.0, 1.5, 1.0, 0.0, -1.5], [1, 0, 3]),
-        ([0.3, -1.2, 2.0, 0.7, 1.1, 0.0], [5, 1, 3, 0]),
-    ),
-    praise="Top-k stops the product early; a subset forgets the others.",
-    mistakes=(
-        wrong("swapped", lambda s, items: _by_brute_force(s, items)[::-1])(
-            "The two probabilities are in the wrong order.", "First the top, then the subset."
-        ),
-        wrong("subset-twice", lambda s, items: _by_brute_force(s, items)[1:] * 2)(
-            "Both are the probability of the subset.", "At the top, choose from all items."
-        ),
-        wrong("top-twice", lambda s, items: _by_brute_force(s, items)[:1] * 2)(
-            "Both are the probability of the top.", "A subset says nothing of the others."
-        ),
-    ),
-)
 
 SCORES, DRAWS = np.array([1.5, 0.5, 0.0, -1.0]), 20_000
 
@@ -155,7 +135,7 @@ def _test_sampler(sampler: Any) -> str | None:
 
 
 SAMPLER = Code(
-    heading="01.5 a pair of brackets · core · 12 minutes",
+    heading="01.4 a pair of brackets · core · 12 minutes",
     test=_test_sampler,
     praise=f"A chi-square test on {DRAWS} rankings finds no difference.",
     mistakes=(
@@ -191,7 +171,7 @@ def _test_second_place(answer: Any) -> str | None:
 
 
 SECOND_PLACE = Code(
-    heading="01.6 who comes second? · challenge · 10 minutes",
+    heading="01.5 who comes second? · challenge · 10 minutes",
     test=_test_second_place,
     praise="Where nobody stands out, the favourite is the likeliest at place one and at place two.",
     mistakes=(
@@ -202,7 +182,7 @@ SECOND_PLACE = Code(
     ),
 )
 
-EXERCISES = (CHOICES_BY_HAND, MERGED_CLASS, CHAIN, TOP_OR_SUBSET, SAMPLER, SECOND_PLACE)
+EXERCISES = (CHOICES_BY_HAND, MERGED_CLASS, CHAIN, SAMPLER, SECOND_PLACE)
 
 FOX = Values(
     heading="01.a fox or cat",

@@ -1,7 +1,6 @@
 """Exercises for notebook 04: curvature, Jensen, and a minimum that does not exist."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,8 @@ from .kinds import Code, Values, wrong, wrong_options
 
 Loss = Callable[[Floats], float]
 
-# Two choices of a student without an opinion: diag(sigma) - sigma sigma^T among 3, and among 2.
-FIRST = np.eye(3) / 3 - 1 / 9
-SECOND = np.pad(np.eye(2) / 2 - 1 / 4, (1, 0))
-
-BEND = Values(
-    heading="04.1 the bend of two choices · warm-up · 8 minutes",
-    right={"H": reference.pld_hessian(np.zeros(3), np.log([3.0, 2.0, 1.0]), 0)},
-    hint="Each choice adds its weight times (diag(sigma) - sigma sigma^T), over those still there.",
-    praise="The rows add up to 0: a constant added to all logits changes nothing.",
-    mistakes=(
-        wrong("weights-forgotten", FIRST + SECOND)(
-            "Each choice counts fully.", "Weigh the brackets by 1/2, 1/3 and 1/6."
-        ),
-        wrong("nobody-leaves", FIRST)(
-            "Every choice is made among all classes.", "At choice 2, class 0 is gone."
-        ),
-        wrong("first-choice-only", FIRST / 2)(
-            "Only the first choice bends here.", "The second one has weight 1/3."
-        ),
-    ),
-)
-
 SAFE_STEP = Values(
-    heading="04.2 a step that cannot go up · warm-up · 6 minutes",
+    heading="04.1 a step that cannot go up · warm-up · 6 minutes",
     right={"curvature": (1 - 0.1) / 2, "step": 4 / (1 - 0.1)},
     hint="Section 3 bounds the curvature, and says how long a step may be then.",
     praise="The more weight on the last class, the flatter PLD, and the longer the safe steps.",
@@ -54,47 +31,6 @@ SAFE_STEP = Values(
     ),
 )
 
-
-def second_difference(f: Loss, s: Floats, d: Floats, h: float, power: int = 2) -> float:
-    """Second derivative of `f` at `s` along `d`, by differences of three values."""
-    return (f(s + h * d) - 2 * f(s) + f(s - h * d)) / h**power
-
-
-def pld(z: Floats) -> float:
-    """PLD for t = (1, 0.5, -1) and label 0."""
-    return float(reference.pld_loss(z, [1.0, 0.5, -1.0], 0))
-
-
-def bowl(z: Floats) -> float:
-    """Half the squared length: it bends by |d|^2 along d."""
-    return float(z @ z) / 2
-
-
-DIFFERENCE = Code(
-    heading="04.3 second difference · core · 10 minutes",
-    right=second_difference,
-    cases=(
-        (bowl, np.array([1.0, -2.0]), np.array([3.0, 1.0]), 0.1),
-        (pld, np.array([2.0, -1.0, 0.5]), np.array([1.0, 1.0, 1.0]), 0.5),
-        (pld, np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, -1.0]), 0.1),
-        (pld, np.array([0.0, 2.0, -1.0]), np.array([0.0, 2.0, -1.0]), 0.2),
-        (np.sum, np.array([1.0, 2.0, 5.0]), np.array([1.0, 0.0, 2.0]), 0.1),
-    ),
-    rtol=1e-7,
-    atol=1e-9,
-    praise="Along (1, 1, 1) PLD does not bend at all; a bowl bends the same everywhere.",
-    mistakes=(
-        wrong("not-by-h-squared", *(partial(second_difference, power=k) for k in (0, 1)))(
-            "A difference of differences has two steps h.", "Divide by both."
-        ),
-        wrong("step-of-2h", lambda f, s, d, h: second_difference(f, s, d, h) / 4)(
-            "Each slope is taken over h, not 2h.", "How far apart are the slopes' middles?"
-        ),
-        wrong("a-slope", lambda f, s, d, h: (f(s + h * d) - f(s - h * d)) / (2 * h))(
-            "This is the first derivative, the slope.", "A bend needs three points."
-        ),
-    ),
-)
 
 DIST_TEACHER = np.array([2.0, 1.0, 0.0, -1.0])
 NEAR = np.array([1.0, -1.0, 0.0, 0.0])
@@ -124,7 +60,7 @@ def _test_not_convex(answer: Any) -> str | None:
 
 
 COUNTEREXAMPLE = Code(
-    heading="04.4 DIST is not convex · core · 15 minutes",
+    heading="04.2 DIST is not convex · core · 15 minutes",
     test=_test_not_convex,
     praise="One pair is a proof that DIST is not convex; no number of pairs proves that PLD is.",
     mistakes=(
@@ -141,7 +77,7 @@ COUNTEREXAMPLE = Code(
 GAP_KD, GAP_PLD = np.log(2) - np.log(3), np.log(2)
 
 MEMORY = Values(
-    heading="04.5 what the gaps remember · core · 12 minutes",
+    heading="04.3 what the gaps remember · core · 12 minutes",
     right={"kd_difference": GAP_KD, "pld_difference": GAP_PLD, "steps": 2000.0},
     rtol=0.03,
     hint="KD ends at s = t + const; section 5 has PLD's gaps, log(alpha_k T / c_k), and its loss.",
@@ -163,7 +99,7 @@ MEMORY = Values(
 )
 
 CHANGES = Values(
-    heading="04.6 which changes keep it convex · challenge · 18 minutes",
+    heading="04.4 which changes keep it convex · challenge · 18 minutes",
     right={"still_convex": frozenset("acfg")},
     options="abcdefgh",
     hint="Affine inside, nonnegative sums outside; everything else must be tested.",
@@ -180,7 +116,7 @@ CHANGES = Values(
     ),
 )
 
-EXERCISES = (BEND, SAFE_STEP, DIFFERENCE, COUNTEREXAMPLE, MEMORY, CHANGES)
+EXERCISES = (SAFE_STEP, COUNTEREXAMPLE, MEMORY, CHANGES)
 
 FOX_BEND = Values(
     heading="04.a the bend along fox",

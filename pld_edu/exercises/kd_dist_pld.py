@@ -37,26 +37,26 @@ BY_HAND = Values(
     ),
 )
 
-NOBODY: frozenset[str] = frozenset()
-PAIR, ALONE = frozenset({"KD", "DIST"}), frozenset({"DIST"})
+ALL = frozenset({"KD", "DIST", "PLD"})
+ALONE, NOT_DIST = frozenset({"PLD"}), frozenset({"KD", "PLD"})
 
-AT_REST = Values(
-    heading="07.2 who is at rest · warm-up · 8 minutes",
-    right={"shifted": PAIR, "bold": NOBODY, "timid": ALONE},
+WHO_LIFTS = Values(
+    heading="07.2 who lifts the label · warm-up · 8 minutes",
+    right={"copy": ALONE, "bold": ALONE, "timid": NOT_DIST, "swapped": ALL},
     options=("KD", "DIST", "PLD"),
-    hint="KD asks for p = q, DIST for p = a + b q, PLD for the order and wider gaps.",
-    praise="KD has a point, DIST a ray, and PLD no place at all to rest.",
+    hint="KD pulls p to q, DIST wants p = a + b q with b > 0, PLD always wants the label higher.",
+    praise="PLD is never content with the label; KD is content at q, DIST on a whole line.",
     mistakes=(
-        wrong("pld-rests", {"shifted": PAIR | {"PLD"}}, {"bold": {"PLD"}})(
-            "Every choice but the last has a cost left to lower.", "Is log(1 + exp(x)) ever 0?"
+        wrong("pld-rests", copy=frozenset())(
+            "The label's gradient under PLD is q_y (p_y - 1).", "Can that be 0?"
         ),
-        wrong("a-constant-is-seen", shifted=NOBODY)(
-            "No softmax sees a constant in all logits.", "Which probabilities belong to t + 7?"
+        wrong("a-copy-is-improved", copy=NOT_DIST)(
+            "KD's gradient p - q is 0 for a copy.", "Is there anything left to correct for KD?"
         ),
-        wrong("logits-for-probabilities", bold=ALONE)(
-            "DIST correlates probabilities.", "softmax(3 t) is q cubed. Is that a + b q?"
+        wrong("the-bold-are-lifted", bold=NOT_DIST)(
+            "softmax(3 t) gives the label more than q_y.", "Which way does p - q point then?"
         ),
-        wrong("dist-wants-the-values", timid=NOBODY)(
+        wrong("dist-wants-the-values", timid=ALL)(
             "These probabilities are a + b q.", "Correlation forgives a and b > 0."
         ),
     ),
@@ -68,6 +68,13 @@ def _kl(
 ) -> Tensor:
     p, q = ((s / tau).log_softmax(-1) if log else (s / tau).softmax(-1)), (t / tau).softmax(-1)
     return tau**power * F.kl_div(p, q, reduction=reduction)
+
+
+def _entropy(t: Tensor, tau: float, eps: float = 0.0) -> Tensor:
+    """tau^2 times the teacher's entropy; with an eps, what (q + eps).log() adds to KD."""
+    q = (t / tau).softmax(-1)
+    added = q * ((q + eps).log() - q.log()) if eps else torch.special.entr(q)
+    return tau**2 * added.nan_to_num().sum(-1).mean()
 
 
 def _log_of_zero(s: Tensor, t: Tensor, tau: float, of_teacher: bool = False) -> Tensor:
@@ -91,8 +98,8 @@ WRITE_KD = Code(
     right=lambda s, t, tau: losses.kd_loss(s, t, temperature=tau),
     cases=(*BATCHES, _batch([[0.0, 1.0], [0.0, -800.0]], [[0.0, -800.0], [0.0, 1.0]], 1.0)),
     measure=value_and_gradient,
-    rtol=1e-6,
-    atol=1e-9,
+    rtol=1e-9,
+    atol=1e-12,
     praise="kl_div wants the student's logarithms first, and its default reduction is not KD's.",
     mistakes=(
         wrong("wrong-reduction", *(partial(_kl, reduction=how) for how in ("mean", "sum")))(
@@ -107,6 +114,13 @@ WRITE_KD = Code(
         ),
         wrong("student-without-logarithm", partial(_kl, log=False))(
             "kl_div wants the logarithms of p.", "A divergence is never negative. Is yours?"
+        ),
+        wrong("entropy-forgotten", lambda s, t, tau: _kl(s, t, tau) + _entropy(t, tau))(
+            "This is the soft cross-entropy: same gradient, but not 0 for a perfect copy.",
+            "A divergence also subtracts the teacher's own entropy.",
+        ),
+        wrong("eps-in-log", lambda s, t, tau: _kl(s, t, tau) + _entropy(t, tau, eps=1e-8))(
+            "A number was added inside the logarithm.", "log_softmax needs no such help."
         ),
         wrong("log-of-zero", _log_of_zero, partial(_log_of_zero, of_teacher=True))(
             "The logarithm of a probability of 0 is infinite.", "log_softmax avoids it."
@@ -223,4 +237,4 @@ SPLIT = Code(
     ),
 )
 
-EXERCISES = (BY_HAND, AT_REST, WRITE_KD, WRITE_DIST, POWERS, SPLIT)
+EXERCISES = (BY_HAND, WHO_LIFTS, WRITE_KD, WRITE_DIST, POWERS, SPLIT)

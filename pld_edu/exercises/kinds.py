@@ -1,6 +1,6 @@
-"""The two kinds of exercises: values, and code.
+"""The kinds of exercises: values, own words with a checklist, and code.
 
-Both work as the checker does, with its engine: compare with the right answer; if it differs, look
+All work as the checker does, with its engine: compare with the right answer; if it differs, look
 for the known mistake that gives the same answer. The variants of a mistake are wrong answers.
 """
 
@@ -169,6 +169,26 @@ class Values(Exercise):
         lines = [f"  {name} = {short(given[name])} is not right{counted}."]
         lines += explain(mistake, self.hint) if mistake else wrapped(f"Hint: {self.hint}")
         raise NotYet("\n".join(lines), mistake.name if mistake else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words(Values):
+    """The learner explains something in own words, and then ticks the statements that belong there.
+
+    The text is not read by anybody: it has to be written before the statements are compared. The
+    praise is an explanation to hold beside it.
+    """
+
+    def check(self, answer: Any) -> str:
+        """As for values; the answer is a text of at least 20 words, and a set of letters."""
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise NotYet("  Hand in your text, then the set of the letters that belong into it.")
+        text, letters = answer
+        if is_blank(text):
+            raise NoAnswer("your text")
+        if len(str(text).split()) < 20:
+            raise NotYet("  Write at least 20 words of your own first; then compare with the list.")
+        return super().check(letters)
 
 
 @dataclass(frozen=True, kw_only=True)

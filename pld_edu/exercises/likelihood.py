@@ -1,7 +1,5 @@
-"""Exercises for notebook 02: gradient, standard errors, concavity, and when a fit exists."""
+"""Exercises for notebook 02: read a gradient, write it, and why the logarithm."""
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,27 +11,26 @@ from pld_edu.check.engine import as_array
 from .calling import NotYet
 from .kinds import Code, Values, wrong
 
-CHOSEN_MINUS_EXPECTED = Values(
-    heading="02.1 chosen minus expected · warm-up · 6 minutes",
-    right={"gradient_a": 1 / 4, "gradient_b": -3 / 4, "gradient_c": 1 / 2},
-    hint="Write one line per choice: who is still there, and how probable is each?",
-    praise="The three add up to 0, as they must: what one item gains the others lose.",
+READ_THE_BARS = Values(
+    heading="02.1 read the bars · warm-up · 5 minutes",
+    right={"ranking": [2, 3, 1, 0], "winner_of_ten": 0.9},
+    hint="At equal scores each choice expects every item that is left equally often.",
+    praise="Early choices rise and late ones fall, the last one furthest: it was always expected.",
     mistakes=(
-        wrong("expected-minus-chosen", gradient_a=-1 / 4, gradient_b=3 / 4, gradient_c=-1 / 2)(
-            "The signs are those of the loss.", "Items chosen early have to rise."
+        wrong("last-first", ranking=[0, 1, 3, 2])(
+            "This is the order from the last to the first.", "Who should rise if it was chosen?"
         ),
-        wrong("first-choice-only", gradient_a=-1 / 4, gradient_b=-1 / 4)(
-            "Only the choice of c is counted.", "Two more follow: a against b, and b alone."
+        wrong("places-for-items", ranking=[3, 2, 0, 1])(
+            "Entry i is the place of item i, not the item at place i.", "Begin with the favourite."
         ),
-        wrong("last-choice-forgotten", gradient_b=1 / 4)(
-            "b is also expected once when it is alone.", "How probable is it then?"
+        wrong("expected-only", winner_of_ten=0.1)(
+            "This is how often it was expected.", "Chosen minus expected: it was chosen once."
         ),
-        wrong("all-still-there", gradient_b=1 / 4, gradient_c=-1 / 2)(
-            "c is still expected after it has been chosen.", "Take c out before the second choice."
+        wrong("still-four-items", winner_of_ten=0.75)(
+            "This is the bar of the picture.", "The first choice is now one among ten."
         ),
     ),
 )
-
 
 _gradient = reference.log_likelihood_gradient
 
@@ -45,6 +42,7 @@ GRADIENT = Code(
         ([1.0, 0.5, 0.0, -0.5], [2, 0, 3, 1]),
         ([0.3, -1.2, 2.0, 0.7, 1.1], [3, 1, 4, 0, 2]),
         ([800.0, 801.0, 802.5], [1, 2, 0]),
+        ([0.0, 1000.0, 999.0], [1, 2, 0]),
     ),
     praise="The softmax of a tail is the derivative of its logsumexp; nothing else is needed.",
     mistakes=(
@@ -59,47 +57,6 @@ GRADIENT = Code(
         ),
         wrong("nobody-leaves", lambda s, ranking: 1 - len(s) * softmax(s))(
             "Every choice expects all items.", "Choice k expects ranks k and later only."
-        ),
-    ),
-)
-
-BEST_STEP = Values(
-    heading="02.3 how small a step? · warm-up · 4 minutes",
-    right={"best_step": "1e-5"},
-    options=("1e-1", "1e-3", "1e-5", "1e-8", "1e-12"),
-    hint="Two errors compete: the curve's bend, and rounding.",
-    praise="The bend costs about h^2 and rounding about 1e-16 / h; they are equal near the third "
-    "root of 1e-16. Look at the picture below.",
-    mistakes=(
-        wrong("too-coarse", "1e-1", "1e-3")(
-            "The curve bends between the two points.", "Make h smaller."
-        ),
-        wrong("one-sided", "1e-8")(
-            "That is best for one-sided quotients.", "With two sides the error is about h^2."
-        ),
-        wrong("the-smaller-the-better", "1e-12")(
-            "The two values agree in nearly all their digits, and their difference is noise.",
-            "The subtraction leaves an error of about 1e-16, and you divide it by h.",
-        ),
-    ),
-)
-
-HOW_MANY_DUELS = Values(
-    heading="02.4 how many duels? · core · 8 minutes",
-    right={"duels": 400.0},
-    rtol=0.02,
-    hint="What is minus the second derivative of log p along d = s_a - s_b, when p = 1/2?",
-    praise="A duel between equals carries 1/4 of information, so the error is 2 / sqrt(n).",
-    mistakes=(
-        wrong("information-one", 100.0)(
-            "One duel carries less information than 1.", "Its variance is p (1 - p)."
-        ),
-        wrong("error-of-a-share", 25.0)(
-            "25 duels give the *share of wins* to 0.1; a score difference of 1 moves that by 1/4.",
-            "p (1 - p) is the information of a duel; the variance of the score is its inverse.",
-        ),
-        wrong("square-forgotten", 40.0)(
-            "The error falls like one over the square root of n.", "The variance must be 0.01."
         ),
     ),
 )
@@ -121,7 +78,7 @@ def _test_not_concave(answer: Any) -> str | None:
 
 
 NOT_CONCAVE = Code(
-    heading="02.5 why the logarithm? · core · 8 minutes",
+    heading="02.3 why the logarithm? · core · 8 minutes",
     test=_test_not_concave,
     praise="The probability flattens out at 0 far from the top. Its logarithm keeps falling.",
     mistakes=(
@@ -136,51 +93,7 @@ NOT_CONCAVE = Code(
 )
 
 
-def _has_fit(rankings: Sequence[Sequence[str]]) -> bool:
-    try:
-        reference.fit_scores(rankings)
-    except ValueError:
-        return False
-    return True
-
-
-def _nobody_always_last(rankings: Sequence[Sequence[str]]) -> bool:
-    items = {item for ranking in rankings for item in ranking}
-    return not any(all(r[-1] == item for r in rankings if item in r) for item in items)
-
-
-def _first_reaches_all(rankings: Sequence[Sequence[str]]) -> bool:
-    """Whether chains of wins lead from the first item to all others."""
-    links: dict[str, set[str]] = {item: {item} for ranking in rankings for item in ranking}
-    for _ in links:
-        for better, worse in (pair for ranking in rankings for pair in pairwise(ranking)):
-            links[better] |= links[worse]
-    return next(iter(links.values())) == set(links)
-
-
-SEASONS = (
-    "ab ab, ab ba, ab bc ca, abc abc bac, ab ca, ab ba bc, abc bca, ab ba cd dc, "
-    "ab ba cd dc ac bd, ab ba cd dc ac db, ab bc cd da, ab bc cd db, ba cb dc bd"
-)
-EXISTENCE = Code(
-    heading="02.6 is there a fit? · challenge · 16 minutes",
-    right=_has_fit,
-    cases=tuple(([list(word) for word in season.split()],) for season in SEASONS.split(", ")),
-    praise="This is Ford's condition of 1957: chains of wins must lead from everyone to everyone.",
-    mistakes=(
-        wrong("nobody-always-last", _nobody_always_last)(
-            "Only somebody without any win is found.", "What if somebody is unbeaten?"
-        ),
-        wrong("direction-ignored", lambda r: _first_reaches_all([*r, *(x[::-1] for x in r)]))(
-            "Here it does not matter who won.", "There must be a chain of wins each way."
-        ),
-        wrong("one-way-only", _first_reaches_all)(
-            "Chains lead from the first item to all.", "Do chains also lead back?"
-        ),
-    ),
-)
-
-EXERCISES = (CHOSEN_MINUS_EXPECTED, GRADIENT, BEST_STEP, HOW_MANY_DUELS, NOT_CONCAVE, EXISTENCE)
+EXERCISES = (READ_THE_BARS, GRADIENT, NOT_CONCAVE)
 
 
 CATS_COLUMN = Values(

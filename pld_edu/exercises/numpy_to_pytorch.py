@@ -20,12 +20,10 @@ INF = float("inf")
 DIGITS = Values(
     heading="06.1 where one minus p ends · warm-up · 8 minutes",
     right={"gap_float32": 24 * np.log(2), "gap_float64": 53 * np.log(2)},
+    rtol=0.05,  # whether 1 + x is rounded at eps or at eps / 2 does not matter here
     hint="p = 1 / (1 + exp(-d)): from which exp(-d) on does 1 + exp(-d) round to 1?",
     praise="A gap of 17 is an ordinary day in training, and 1 - p says the gradient is 0 there.",
     mistakes=(
-        wrong("no-rounding", {"gap_float32": 23 * np.log(2)}, {"gap_float64": 52 * np.log(2)})(
-            "This is log(1 / eps).", "1 + x is 1 for all x up to half the spacing above 1."
-        ),
         wrong("base-ten", {"gap_float32": 24 * np.log10(2)}, {"gap_float64": 53 * np.log10(2)})(
             "This counts decimal digits, but the exponential has base e.", "Solve exp(-d) = 2^-24."
         ),
@@ -66,6 +64,10 @@ def _exp_log(s: Tensor, tail: Tensor) -> Tensor:
     return (1 + (tail - s).exp()).log()
 
 
+def _where_after(s: Tensor, tail: Tensor) -> Tensor:
+    return torch.where(tail - s > 40, tail - s, (tail - s).exp().log1p())
+
+
 def _pairs(*pairs: tuple[float, float]) -> tuple[Tensor, ...]:
     return torch.tensor(pairs, dtype=torch.float64).unbind(-1)
 
@@ -90,6 +92,9 @@ COST = Code(
         ),
         wrong("plain-exponential", _exp_log, lambda s, tail: (tail - s).exp().log1p())(
             "exp overflows for a hopeless choice.", "Is there a log(exp(a) + exp(b)) in torch?"
+        ),
+        wrong("where-after", _where_after)(
+            "where() repairs the value, not the gradient.", "0 times an infinite gradient is nan."
         ),
         wrong("softplus-threshold", lambda s, tail: F.softplus(tail - s))(
             "softplus(x) is x itself above 20.", "Is there a function without a threshold?"
@@ -181,7 +186,7 @@ MASKS = Code(
             "-inf minus -inf is nan.", "Which differences meet two masked classes?"
         ),
         wrong("where-after", lambda *row: _odds(*row).where(_odds(*row).isfinite(), 0).sum())(
-            "where() mends the value, not the gradient.", "Replace -inf in the inputs."
+            "where() repairs the value, not the gradient.", "Replace -inf in the inputs."
         ),
         wrong("floor-too-high", lambda s, t, y: _odds(s, t, y, floor=-1e4).sum())(
             "The floor for -inf lies above real logits.", "How low can a logit be? Go below."
@@ -212,17 +217,32 @@ def wrong_torch_pld(*faults: str) -> Callable[..., Tensor]:
 AS_IN_KD = wrong_torch_pld("student's temperature", "times tau squared")
 
 
-def _test_whole(loss: Any) -> str | None:
-    """The checker's test, and small gradients in float32: those of a confident student."""
+EXTREME = [[30.0, 0.0, -30.0], [1040.0, 1000.0, 960.0], [60.0, 0.0, -60.0]]
+
+
+def passes_as_whole(loss: Any) -> str | None:
+    """The checker's test, then float32 students so sure that R - s has no digit of their gradient.
+
+    In float64 R - s still loses them: log(1 + e^-60) is 1e-26, and 60 is known to 1e-14.
+    """
     passes_check_loss("torch", convert=torch.as_tensor, strict="teacher-not-detached")(loss)
-    batch = torch.tensor([[30.0, 0.0, -30.0]]), torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])
-    got, right = (value_and_gradient(f, *batch)["gradient"] for f in (loss, losses.pld_loss))
-    return None if torch.allclose(got, right, rtol=1e-3, atol=0.0) else "lost-digits"
+    t, y = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])
+    for row in EXTREME:
+        batch = torch.tensor([row]), t, y
+        got, right = (value_and_gradient(f, *batch)["gradient"] for f in (loss, losses.pld_loss))
+        if not torch.allclose(got.double(), right.double(), rtol=1e-3, atol=0.0):
+            return "lost-digits"
+    return None
 
 
+LOST_DIGITS = wrong("lost-digits", wrong_torch_pld(), wrong_torch_pld("float32"))(
+    "Right on ordinary logits, but R - s drowns the small costs of a confident student, and their "
+    "gradients, in rounding.",
+    "Write a cost as log(1 + exp(R of the ranks behind - s)), as in 06.3.",
+)
 WHOLE = Code(
     heading="06.6 PLD in PyTorch · challenge · 30 minutes",
-    test=_test_whole,
+    test=passes_as_whole,
     praise="The checker finds no mistake, no digit is lost, and the teacher gets no gradient.",
     mistakes=(
         wrong("teacher-not-detached", wrong_torch_pld("teacher not detached"))(
@@ -235,9 +255,7 @@ WHOLE = Code(
         wrong("student-temperature + temperature-squared", AS_IN_KD)(
             "", "Both are KD's; PLD's temperature touches the weights only."
         ),
-        wrong("lost-digits", wrong_torch_pld("float32"))(
-            "In float32 small gradients are lost here.", "Take the cost of 06.3, in float64."
-        ),
+        LOST_DIGITS,
     ),
 )
 

@@ -12,49 +12,40 @@ from pld_edu import reference
 from .calling import Floats
 from .kinds import Code, Values, wrong, wrong_options
 
-VECTORS = Values(
-    heading="05.1 five vectors · warm-up · 8 minutes",
-    right={  # teacher's worths 2, 5, 3, label 2: ranking 2, 1, 0
-        "pld": [0.3, 0.5, 0.2],
-        "weighted_ce": [0.3, 0, 0],
-        "ce": [1, 0, 0],
-        "list_mle": [1 / 3, 1 / 3, 1 / 3],
-        "p_list_mle": [3 / 4, 1 / 4, 0],
-    },
-    rtol=0.02,
-    hint="Weights stand in the order of the ranking, the label's first.",
-    praise="One formula, five names.",
+NAMES = ("PLD", "weighted CE", "CE", "ListMLE", "P-ListMLE")
+PUSHES = Values(
+    heading="05.1 which loss pushed? · warm-up · 8 minutes",
+    right=dict(zip("ABCDE", ("ListMLE", "CE", "PLD", "P-ListMLE", "weighted CE"), strict=True)),
+    options=NAMES,
+    hint="At s = 0 the label is pushed by 2/3 of its weight. Read the weights off in rank order.",
+    praise="One formula, five names: a push at s = 0 tells the weights, and the weights the loss.",
     mistakes=(
-        wrong("class-order", pld=[0.2, 0.5, 0.3])(
-            "This is the order of the classes.", "Weight k belongs to the class at rank k."
+        wrong("same-label-push", {"C": "weighted CE"}, {"E": "PLD"})(
+            "C and E push the label alike; they differ in what they do to the others.",
+            "Cross-entropy treats all other classes alike at s = 0. Which of the two rows does?",
         ),
-        wrong("plain-cross-entropy", weighted_ce=[1, 0, 0])(
-            "This is plain cross-entropy.", "How much does the teacher give the label?"
+        wrong("one-weight-forgotten", {"B": "weighted CE"}, {"E": "CE"})(
+            "Both push one class only against all others.", "What is the label's weight in each?"
         ),
-        wrong("not-scaled", {"list_mle": [1, 1, 1]}, {"p_list_mle": [3, 1, 0]})(
-            "The weights are right up to a factor: they do not sum to 1.", "Divide by their sum."
-        ),
-        wrong("ranks-from-zero", p_list_mle=[7 / 11, 3 / 11, 1 / 11])(
-            "k was counted from 0, not from 1.", "For C = 3 the first is 2^2 - 1, scaled."
+        wrong("position-or-uniform", {"A": "P-ListMLE"}, {"D": "ListMLE"})(
+            "ListMLE has equal weights, P-ListMLE 3/4, 1/4, 0.", "2/3 of the first weight is seen."
         ),
     ),
 )
 
 SILENCED = Values(
-    heading="05.2 a label without a voice · warm-up · 8 minutes",
-    right={"gradient_0": expit(-1.0) - 1, "power": -40 / np.log(10), "growth": 1 / 0.3},
+    heading="05.2 a label without a voice · warm-up · 6 minutes",
+    right={"gradient_0": expit(2.0) - 1, "growth": 1 / 0.3},
     rtol=0.05,
-    hint="The label is chosen first, with weight e^-40; class 0 next, out of {0, 1}.",
+    hint="The label goes first, with weight e^-40; then class 0, out of {0, 1}. For the growth, "
+    "compare the label's weight before and after.",
     praise="Rank 1 is a place in the queue, not a loud voice.",
     mistakes=(
-        wrong("label-still-there", gradient_0=softmax([1.0, 2.0, 3.0])[0] - 1)(
+        wrong("label-still-there", gradient_0=softmax([2.0, 0.0, 1.0])[0] - 1)(
             "The label has been chosen before class 0.", "Who is left at the second choice?"
         ),
-        wrong("sign-turned", gradient_0=1 - expit(-1.0))(
+        wrong("sign-turned", gradient_0=1 - expit(2.0))(
             "This is the push, minus the gradient.", "PLD wants class 0 higher."
-        ),
-        wrong("natural-power", power=-40.0)(
-            "-40 is the power of e; asked for is the power of 10.", "Divide by log(10)."
         ),
         wrong("growth-of-the-rest", growth=1 / 0.7)(
             "This is the factor of the other weights.", "The label's goes from 0.3 to 1."
@@ -188,7 +179,7 @@ TEMPERATURE = Code(
     ),
 )
 
-EXERCISES = (VECTORS, SILENCED, TEACHERS, REPAIR, FLOOR, TEMPERATURE)
+EXERCISES = (PUSHES, SILENCED, TEACHERS, REPAIR, FLOOR, TEMPERATURE)
 
 SLOPE = Values(
     heading="05.a the slope at the label",

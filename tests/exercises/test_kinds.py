@@ -11,7 +11,7 @@ import pytest
 
 from pld_edu import reference
 from pld_edu.exercises import NotYet, check
-from pld_edu.exercises.kinds import Values
+from pld_edu.exercises.kinds import Values, Words, wrong
 from tests.support.exercises import EVERY, accept, refuse
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +20,17 @@ WRONG = [
 ]
 
 
+OWN_WORDS = "It is so because of what the notebook says, in my own words, " * 3
+
+
 def wrong_answer(exercise: Any, variant: Any) -> Any:
     if not isinstance(exercise, Values):
         return variant
     if isinstance(variant, dict):
         return exercise.right | variant
     ((name, right),) = exercise.right.items()
-    return {name: right ^ {variant} if isinstance(right, frozenset) else variant}
+    value = right ^ {variant} if isinstance(right, frozenset) else variant
+    return (OWN_WORDS, value) if isinstance(exercise, Words) else {name: value}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,9 @@ def test_exercise_is_well_made(exercise: Any) -> None:
     for text in (exercise.praise, *(t for m in exercise.mistakes for t in (m.sentence, m.fix))):
         assert not text or text.endswith((".", "?", "= ...", ")"))
     if isinstance(exercise, Values):
-        assert exercise.check(exercise.right) == exercise.praise
+        words = isinstance(exercise, Words)
+        right = (OWN_WORDS, *exercise.right.values()) if words else exercise.right
+        assert exercise.check(right) == exercise.praise
 
 
 @pytest.mark.slow
@@ -99,7 +105,7 @@ def test_simple_relations_are_told_in_words() -> None:
 
 def test_smallest_failing_case_is_shown() -> None:
     message = refuse("01.3", lambda s, r: 2 * np.exp(reference.log_likelihood(s, r)))
-    assert "  Smallest case that shows it (6 of 6 do):\n    scores   [2., 1.]\n" in message
+    assert "  Smallest case that shows it (7 of 7 do):\n    scores   [2., 1.]\n" in message
     assert f"    wanted   {np.exp(1) / (np.exp(1) + np.exp(2)):.6g}\n" in message
 
 
@@ -118,18 +124,18 @@ def test_overflow_alone_is_no_known_mistake() -> None:
         gradient = reference.pld_gradient(z, -np.arange(len(z)), 0, weights=alpha)
         return gradient * (np.inf if max(z) > 500 else 1.0)
 
-    assert "nan or inf came out" in refuse("03.4", right_but_for_large_logits)
+    assert "nan or inf came out" in refuse("03.3", right_but_for_large_logits)
 
 
 def test_answers_that_are_no_answers_are_told_in_words() -> None:
-    assert "No answer yet" in refuse("02.1", ..., ..., ...)
+    assert "No answer yet" in refuse("01.1", ..., ..., ...)
     assert "No answer yet" in refuse("01.3", ...)
-    assert "gradient_b is not answered yet." in refuse("02.1", 0.25, ..., 0.5)
-    assert "Hand in 3 values: gradient_a, gradient_b, gradient_c." in refuse("02.1", 0.25, 0.5)
-    assert "Hand in 3 values" in refuse("02.1", 1, 2, 3, 4)
-    assert "gradient_a is one number; got [1, 2]." in refuse("02.1", [1, 2], 0.7, 0.5)
-    assert "gradient_b = 0.7 is not right." in refuse("02.1", 0.25, 0.7, 0.5)
-    assert "Choose from '1e-1', '1e-3'" in refuse("02.3", "1e-4")
+    assert "apple_or_plum is not answered yet." in refuse("01.1", 0.4, ..., 2)
+    assert "Hand in 3 values: from_all_four, apple_or_plum, odds." in refuse("01.1", 0.4, 2)
+    assert "Hand in 3 values" in refuse("01.1", 1, 2, 3, 4)
+    assert "from_all_four is one number; got [1, 2]." in refuse("01.1", [1, 2], 0.7, 2)
+    assert "odds = 3 is not right." in refuse("01.1", 0.4, 2 / 3, 3)
+    assert "Choose from 'dog', 'fox'" in refuse("00.1", "wolf", 0.8, 0.3)
     assert "possible is a set, such as {'a'} or set()." in refuse("05.3", "acf")
     with pytest.raises(ValueError, match=r"no exercise '01\.9'; those of this notebook are '01\.1"):
         check("01.9", 1)
@@ -139,24 +145,55 @@ def test_answers_that_are_no_answers_are_told_in_words() -> None:
 
 def test_blanks_are_found_wherever_they_stand() -> None:
     half = {"return": lambda z, alpha: ..., "inside": lambda z, alpha: 2 * ..., "part": [0.3, ...]}
-    assert "No answer yet" in refuse("03.4", half["return"])
-    assert "No answer yet" in refuse("03.4", half["inside"])
-    assert "pld is not answered yet." in refuse("05.1", half["part"], 0, 0, 0, 0)
+    assert "No answer yet" in refuse("03.3", half["return"])
+    assert "No answer yet" in refuse("03.3", half["inside"])
+    assert "gradient_0 is not answered yet." in refuse("05.2", half["part"], 0)
 
 
 def test_values_may_be_rounded_and_options_written_in_capitals() -> None:
-    accept("02.1", np.array([0.25, -0.75, 0.5]))
+    accept("01.1", np.array([0.4, 2 / 3, 2]))
     accept("01.1", 0.4, 0.67, 2)
-    accept("05.1", [0.3, 0.5, 0.2], [0.3, 0, 0], [1, 0, 0], [0.33] * 3, [0.75, 0.25, 0])
+    accept("05.1", {"A": "listmle", "B": "ce", "C": "pld", "D": "p-ListMLE", "E": "Weighted CE"})
     accept("05.3", ["A", "c", "F"])
     message = refuse("05.3", {"a", "b", "c", "f"}, mistake="wrong-about-b")
     assert "possible = {a, b, c, f} is not right (6 of 7 options are)." in message
 
 
 def test_a_mistake_that_gives_the_whole_answer_comes_first() -> None:
-    refuse("02.1", -1 / 4, -1 / 4, 1 / 2, mistake="first-choice-only")
-    refuse("02.1", -1 / 4, 3 / 4, -1 / 2, mistake="expected-minus-chosen")
-    refuse("02.1", -1 / 4, 0.1, 0.2, mistake="expected-minus-chosen")
+    three = Values(
+        heading="00.9 three",
+        right={"a": 1 / 4, "b": -3 / 4, "c": 1 / 2},
+        hint="Look.",
+        praise="Yes.",
+        mistakes=(
+            wrong("sign", a=-1 / 4, b=3 / 4, c=-1 / 2)("", "Look."),
+            wrong("first-only", a=-1 / 4, b=-1 / 4)("", "Look."),
+        ),
+    )
+
+    def named(*answer: float) -> str | None:
+        with pytest.raises(NotYet) as caught:
+            three.check(answer)
+        return caught.value.mistake
+
+    assert named(-1 / 4, -1 / 4, 1 / 2) == "first-only"
+    assert named(-1 / 4, 3 / 4, -1 / 2) == "sign"
+    assert named(-1 / 4, 0.1, 0.2) == "sign"
+
+
+def test_own_words_come_before_the_list() -> None:
+    assert "your text is not answered yet" in refuse("00.2", ..., {"a"})
+    assert "at least 20 words" in refuse("00.2", "Because it is so.", set("acdf"))
+    assert "Hand in your text, then" in refuse("00.2", set("acdf"))
+    accept("00.2", OWN_WORDS, set("acdf"))
+
+
+def test_an_array_of_the_caller_is_not_to_be_changed() -> None:
+    def writes(s: Any, t: Any, y: int) -> float:
+        t[y] = np.inf
+        return 0.0
+
+    assert "writes changes an array of its caller" in refuse("05.4", writes)
 
 
 def test_a_notebook_shows_the_message_alone() -> None:

@@ -52,3 +52,20 @@ def test_ties_are_not_broken_by_luck() -> None:
 
     refuse("06.4", unstable, mistake="other-ties")
     refuse("06.4", nudged)
+
+
+@pytest.mark.parametrize("number", ["06.6", "11.3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_literal_form_loses_its_digits(number: str, dtype: torch.dtype) -> None:
+    def pld(s: torch.Tensor, t: torch.Tensor, y: torch.Tensor, tau: float = 1.0, odds: int = 0):
+        ranking = losses.teacher_ranking(t, y)
+        alpha = (t.detach() / tau).softmax(-1).gather(-1, ranking)
+        z = s.to(dtype).gather(-1, ranking)
+        tails = z.flip(-1).logcumsumexp(-1).flip(-1)
+        if not odds:
+            return (alpha * (tails - z)).sum(-1).mean()
+        against = tails[:, 1:] - z[:, :-1]
+        return (alpha[:, :-1] * torch.logaddexp(torch.zeros_like(against), against)).sum(-1).mean()
+
+    refuse(number, pld, mistake="lost-digits")
+    accept(number, lambda *case, temperature=1.0: pld(*case, temperature, odds=1))
