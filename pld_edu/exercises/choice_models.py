@@ -14,27 +14,8 @@ from pld_edu.check.engine import Mistake, as_array, find_mistake
 from .calling import Floats, NotYet, call
 from .kinds import Code, Values, wrong
 
-CHOICES_BY_HAND = Values(
-    heading="01.1 choices by hand · warm-up · 4 minutes",
-    right={"from_all_four": 0.4, "apple_or_plum": 2 / 3, "odds": 2.0},
-    hint="The probability of a choice is its worth divided by the sum of the worths still there.",
-    praise="The apple keeps its odds of 2 : 1 against the plum, whatever else lies in the bowl.",
-    mistakes=(
-        wrong("not-renormalised", apple_or_plum=0.4)(
-            "Once pear and fig are gone, apple and plum have to share the whole probability.",
-            "What must P(apple) + P(plum) be when there is nothing else to choose?",
-        ),
-        wrong("softmax-of-the-worths", from_all_four=softmax([4, 3, 2, 1])[0])(
-            "These numbers are worths, not scores.", "A worth is e to the score already."
-        ),
-        wrong("odds-turned-round", odds=0.5)(
-            "These are the odds of plum against apple.", "The first one named goes on top."
-        ),
-    ),
-)
-
 MERGED_CLASS = Values(
-    heading="01.2 two classes made one · warm-up · 4 minutes",
+    heading="01.1 two classes made one · warm-up · 4 minutes",
     right={"sled_dog": logsumexp([1.2, 0.4])},
     hint="Which quantity of the two classes adds up: the score or the worth?",
     praise="Worths add up, so scores are joined by logsumexp. Every tail in this course is one.",
@@ -57,13 +38,12 @@ def _chain(scores: ArrayLike, ranking: ArrayLike) -> float:
 
 
 def _one_shift(scores: ArrayLike, ranking: Sequence[int]) -> float:
-    with np.errstate(invalid="ignore"):
-        worths = np.exp(np.asarray(scores) - np.max(scores))[list(ranking)]
-        return float(np.prod([worths[k] / worths[k:].sum() for k in range(len(worths))]))
+    worths = np.exp(np.asarray(scores) - np.max(scores))[list(ranking)]
+    return float(np.prod([worths[k] / worths[k:].sum() for k in range(len(worths))]))
 
 
 CHAIN = Code(
-    heading="01.3 chain of choices · core · 10 minutes",
+    heading="01.2 chain of choices · core · 10 minutes",
     right=_chain,
     cases=(
         ([2.0, 1.0], [1, 0]),
@@ -135,7 +115,7 @@ def _test_sampler(sampler: Any) -> str | None:
 
 
 SAMPLER = Code(
-    heading="01.4 a pair of brackets · core · 12 minutes",
+    heading="01.3 a pair of brackets · core · 12 minutes",
     test=_test_sampler,
     praise=f"A chi-square test on {DRAWS} rankings finds no difference.",
     mistakes=(
@@ -171,7 +151,7 @@ def _test_second_place(answer: Any) -> str | None:
 
 
 SECOND_PLACE = Code(
-    heading="01.5 who comes second? · challenge · 10 minutes",
+    heading="01.4 who comes second? · challenge · 10 minutes",
     test=_test_second_place,
     praise="Where nobody stands out, the favourite is the likeliest at place one and at place two.",
     mistakes=(
@@ -182,7 +162,7 @@ SECOND_PLACE = Code(
     ),
 )
 
-EXERCISES = (CHOICES_BY_HAND, MERGED_CLASS, CHAIN, SAMPLER, SECOND_PLACE)
+EXERCISES = (MERGED_CLASS, CHAIN, SAMPLER, SECOND_PLACE)
 
 FOX = Values(
     heading="01.a fox or cat",

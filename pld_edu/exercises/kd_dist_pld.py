@@ -70,11 +70,8 @@ def _kl(
     return tau**power * F.kl_div(p, q, reduction=reduction)
 
 
-def _entropy(t: Tensor, tau: float, eps: float = 0.0) -> Tensor:
-    """tau^2 times the teacher's entropy; with an eps, what (q + eps).log() adds to KD."""
-    q = (t / tau).softmax(-1)
-    added = q * ((q + eps).log() - q.log()) if eps else torch.special.entr(q)
-    return tau**2 * added.nan_to_num().sum(-1).mean()
+def _entropy(t: Tensor, tau: float) -> Tensor:
+    return tau**2 * torch.special.entr((t / tau).softmax(-1)).sum(-1).mean()
 
 
 def _log_of_zero(s: Tensor, t: Tensor, tau: float, of_teacher: bool = False) -> Tensor:
@@ -118,9 +115,6 @@ WRITE_KD = Code(
         wrong("entropy-forgotten", lambda s, t, tau: _kl(s, t, tau) + _entropy(t, tau))(
             "This is the soft cross-entropy: same gradient, but not 0 for a perfect copy.",
             "A divergence also subtracts the teacher's own entropy.",
-        ),
-        wrong("eps-in-log", lambda s, t, tau: _kl(s, t, tau) + _entropy(t, tau, eps=1e-8))(
-            "A number was added inside the logarithm.", "log_softmax needs no such help."
         ),
         wrong("log-of-zero", _log_of_zero, partial(_log_of_zero, of_teacher=True))(
             "The logarithm of a probability of 0 is infinite.", "log_softmax avoids it."

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,21 +16,8 @@ from .pld_losses import passes_check_loss
 
 INF = float("inf")
 
-DIGITS = Values(
-    heading="06.1 where one minus p ends · warm-up · 8 minutes",
-    right={"gap_float32": 24 * np.log(2), "gap_float64": 53 * np.log(2)},
-    rtol=0.05,  # whether 1 + x is rounded at eps or at eps / 2 does not matter here
-    hint="p = 1 / (1 + exp(-d)): from which exp(-d) on does 1 + exp(-d) round to 1?",
-    praise="A gap of 17 is an ordinary day in training, and 1 - p says the gradient is 0 there.",
-    mistakes=(
-        wrong("base-ten", {"gap_float32": 24 * np.log10(2)}, {"gap_float64": 53 * np.log10(2)})(
-            "This counts decimal digits, but the exponential has base e.", "Solve exp(-d) = 2^-24."
-        ),
-    ),
-)
-
 GRADCHECK = Values(
-    heading="06.2 what gradcheck sees · warm-up · 6 minutes",
+    heading="06.1 what gradcheck sees · warm-up · 6 minutes",
     right={"caught": frozenset("ceg")},
     options="abcdefg",
     hint="It compares the gradient with difference quotients of the same function, in float64.",
@@ -73,7 +59,7 @@ def _pairs(*pairs: tuple[float, float]) -> tuple[Tensor, ...]:
 
 
 COST = Code(
-    heading="06.3 the cost of a choice · core · 10 minutes",
+    heading="06.2 the cost of a choice · core · 10 minutes",
     right=lambda s, tail: torch.logaddexp(torch.zeros_like(s), tail - s),
     cases=(
         _pairs((1.0, 2.0)),
@@ -125,7 +111,7 @@ def _changes_teacher(t: Tensor, y: Tensor) -> Tensor:
 
 
 TIES = Code(
-    heading="06.4 a ranking that survives ties · core · 12 minutes",
+    heading="06.3 a ranking that survives ties · core · 12 minutes",
     right=losses.teacher_ranking,
     cases=(
         (torch.tensor([[0.5, 2.0, -1.0]]), torch.tensor([2])),
@@ -170,7 +156,7 @@ def _row(s: list[float], t: list[float], y: int) -> tuple[Tensor, Tensor, Tensor
 
 
 MASKS = Code(
-    heading="06.5 masked classes · core · 15 minutes",
+    heading="06.4 masked classes · core · 15 minutes",
     right=losses.pld_loss,
     cases=(
         _row([1.0, -INF, 3.0], [0.5, -INF, -1.0], 2),
@@ -238,10 +224,10 @@ def passes_as_whole(loss: Any) -> str | None:
 LOST_DIGITS = wrong("lost-digits", wrong_torch_pld(), wrong_torch_pld("float32"))(
     "Right on ordinary logits, but R - s drowns the small costs of a confident student, and their "
     "gradients, in rounding.",
-    "Write a cost as log(1 + exp(R of the ranks behind - s)), as in 06.3.",
+    "Write a cost as log(1 + exp(R of the ranks behind - s)), as in 06.2.",
 )
 WHOLE = Code(
-    heading="06.6 PLD in PyTorch · challenge · 30 minutes",
+    heading="06.5 PLD in PyTorch · challenge · 30 minutes",
     test=passes_as_whole,
     praise="The checker finds no mistake, no digit is lost, and the teacher gets no gradient.",
     mistakes=(
@@ -259,4 +245,4 @@ WHOLE = Code(
     ),
 )
 
-EXERCISES = (DIGITS, GRADCHECK, COST, TIES, MASKS, WHOLE)
+EXERCISES = (GRADCHECK, COST, TIES, MASKS, WHOLE)

@@ -5,54 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, softmax
+from scipy.special import expit, logsumexp, softmax
 
 from pld_edu import reference
-from pld_edu.check.engine import Mistake
-from pld_edu.check.mistakes import BY_NAME
 
 from .calling import Floats, NotYet, call
 from .kinds import Code, Values, wrong
 from .pld_losses import passes_check_loss, wrong_pld
-
-PHOTO = np.log([1, 4, 1, 2]), np.log([10, 3, 2, 5]), 1  # fox, cat, dog, bird; label cat
-
-
-def _by_pencil(name: str, **changes: Any) -> Mistake:
-    """A mistake of the checker's table, with the number to which it leads here."""
-    return wrong(name, wrong_pld(**changes)[0](*PHOTO))(BY_NAME[name].sentence, BY_NAME[name].fix)
-
-
-THE_BILL = Values(
-    heading="03.1 the bill · warm-up · 7 minutes",
-    right={"bill": reference.pld_loss(*PHOTO)},
-    rtol=1e-3,
-    hint="Four lines: who is chosen, from whom, with which share, and how much does it weigh?",
-    praise="0.15 ln 2 + 0.5 ln 4 + 0.25 ln (3/2). More than three quarters are owed for the fox.",
-    mistakes=(
-        _by_pencil("label-not-first", label="sorted"),
-        _by_pencil("full-softmax", tail="all"),
-        _by_pencil("weights-not-permuted", weights_order="class"),
-        _by_pencil("uniform-weights", weights="ones"),
-        _by_pencil("renormalised-tail", weights="renormalised tail"),
-    ),
-)
-
-LABEL_GRADIENT = Values(
-    heading="03.2 what the label feels · warm-up · 4 minutes",
-    right={"label_gradient": -0.12},
-    hint="Only the first choice concerns the label: alpha_1 (sigma_1 - 1).",
-    praise="It is cross-entropy's gradient, -0.2, times the teacher's probability of the label.",
-    mistakes=(
-        wrong("sign", 0.12)("This is the push.", "The gradient points the other way."),
-        wrong("cross-entropy", -0.2)(
-            "This is cross-entropy's gradient, 0.8 - 1.", "How much does PLD let it weigh?"
-        ),
-        wrong("matching-probabilities", 0.2)(
-            "Student minus teacher is KD's gradient.", "It would push the label *down*."
-        ),
-    ),
-)
 
 
 def _gradient(z: ArrayLike, alpha: ArrayLike) -> Floats:
@@ -73,7 +32,7 @@ def _pass(rule: Callable[..., tuple[float, float]]) -> Callable[[Floats, Floats]
 
 
 ONE_PASS = Code(
-    heading="03.3 the gradient in one pass · core · 14 minutes",
+    heading="03.1 the gradient in one pass · core · 14 minutes",
     right=_gradient,
     cases=(
         ([1.0, 2.0], [0.6, 0.4]),
@@ -114,7 +73,7 @@ def _test_all_of_it(answer: Any) -> str | None:
 
 AS_IN_KD = wrong_pld(student_temperature=True, tau_power=2)
 ALL_OF_IT = Code(
-    heading="03.4 all of it · core · 20 minutes",
+    heading="03.2 all of it · core · 20 minutes",
     test=_test_all_of_it,
     praise="The checker finds no mistake. Yours, the reference and 60-digit arithmetic agree.",
     mistakes=(
@@ -150,7 +109,7 @@ def _test_label_loses(answer: Any) -> str | None:
 
 
 LABEL_LOSES = Code(
-    heading="03.5 can the label lose? · challenge · 12 minutes",
+    heading="03.3 can the label lose? · challenge · 12 minutes",
     test=_test_label_loses,
     praise="The label's logit never falls, but another one may rise faster.",
     mistakes=(
@@ -164,7 +123,7 @@ LABEL_LOSES = Code(
     ),
 )
 
-EXERCISES = (THE_BILL, LABEL_GRADIENT, ONE_PASS, ALL_OF_IT, LABEL_LOSES)
+EXERCISES = (ONE_PASS, ALL_OF_IT, LABEL_LOSES)
 
 SHIBA = np.log([1.0, 3, 6, 2]), np.log([1.0, 2, 3, 4]), 2  # car, cat, dog, fox; label dog
 OTHER = np.array([0.5, -1.0, 2.0, 0.1, 1.0]), np.array([0.3, 2.0, 2.0, 1.0, 0.7]), 2, 2.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from pld_edu import reference
 
@@ -33,28 +33,8 @@ PUSHES = Values(
     ),
 )
 
-SILENCED = Values(
-    heading="05.2 a label without a voice · warm-up · 6 minutes",
-    right={"gradient_0": expit(2.0) - 1, "growth": 1 / 0.3},
-    rtol=0.05,
-    hint="The label goes first, with weight e^-40; then class 0, out of {0, 1}. For the growth, "
-    "compare the label's weight before and after.",
-    praise="Rank 1 is a place in the queue, not a loud voice.",
-    mistakes=(
-        wrong("label-still-there", gradient_0=softmax([2.0, 0.0, 1.0])[0] - 1)(
-            "The label has been chosen before class 0.", "Who is left at the second choice?"
-        ),
-        wrong("sign-turned", gradient_0=1 - expit(2.0))(
-            "This is the push, minus the gradient.", "PLD wants class 0 higher."
-        ),
-        wrong("growth-of-the-rest", growth=1 / 0.7)(
-            "This is the factor of the other weights.", "The label's goes from 0.3 to 1."
-        ),
-    ),
-)
-
 TEACHERS = Values(
-    heading="05.3 which weights has a teacher · core · 8 minutes",
+    heading="05.2 which weights has a teacher · core · 8 minutes",
     right={"possible": frozenset("acf")},
     options="abcdefg",
     hint="A softmax is positive and sums to 1, and after the label the ranking is by its size.",
@@ -83,7 +63,7 @@ def _repaired(label_first: bool, scaled: int, from_one: int) -> Any:
 
 
 REPAIR = Code(
-    heading="05.4 a broken P-ListMLE · core · 12 minutes",
+    heading="05.3 a broken P-ListMLE · core · 12 minutes",
     right=lambda s, t, y: reference.position_list_mle(s, t, y),
     cases=(
         (np.array([0.0, 1.0, -1.0]), np.array([1.0, 2.0, 0.0]), 0),
@@ -122,7 +102,7 @@ def _in_class_order(t: Floats, y: int, floor: float) -> Floats:
 
 
 FLOOR = Code(
-    heading="05.5 a floor for the label · core · 10 minutes",
+    heading="05.4 a floor for the label · core · 10 minutes",
     right=louder,
     cases=(
         (np.log([2.0, 5.0, 3.0]), 2, 0.5),
@@ -159,7 +139,7 @@ def _one_rival(t: Floats, y: int, weight: float) -> float:
 
 
 TEMPERATURE = Code(
-    heading="05.6 a temperature for a weight · challenge · 20 minutes",
+    heading="05.5 a temperature for a weight · challenge · 20 minutes",
     right=temperature_for,
     cases=(
         (np.array([2.0, 0.0, 0.0]), 0, 0.6),
@@ -179,7 +159,7 @@ TEMPERATURE = Code(
     ),
 )
 
-EXERCISES = (PUSHES, SILENCED, TEACHERS, REPAIR, FLOOR, TEMPERATURE)
+EXERCISES = (PUSHES, TEACHERS, REPAIR, FLOOR, TEMPERATURE)
 
 SLOPE = Values(
     heading="05.a the slope at the label",

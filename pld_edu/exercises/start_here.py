@@ -28,9 +28,6 @@ READ_A_BILL = Values(
         wrong("weights-forgotten", bill=COSTS.sum(), saved=np.log(2))(
             "Costs were used without their weights.", "How much does each choice count?"
         ),
-        wrong("half-of-the-item", saved=0.4 * COSTS[1] / 2 * 0.5)(
-            "Half the share is not half the cost.", "What is -ln of twice the share?"
-        ),
     ),
 )
 

@@ -1,29 +1,15 @@
 """Exercises 06: what the checks call right, found by other roads, and other right answers."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from pld_edu import losses
-from pld_edu.exercises.numpy_to_pytorch import DIGITS
 from tests.support.exercises import accept, refuse
 
 
-@pytest.mark.parametrize(
-    ("part", "dtype"), [("gap_float32", torch.float32), ("gap_float64", torch.float64)]
-)
-def test_one_minus_p_by_bisection(part: str, dtype: torch.dtype) -> None:
-    low, high = 1.0, 60.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        p = torch.tensor([0.0, -middle], dtype=dtype).softmax(-1)[0]
-        low, high = (low, middle) if (1 - p).item() == 0 else (middle, high)
-    assert np.isclose(DIGITS.right[part], high, rtol=1e-4)
-
-
 def test_other_ways_to_write_the_torch_pieces() -> None:
-    accept("06.3", lambda s, tail: -F.logsigmoid(s - tail))
+    accept("06.2", lambda s, tail: -F.logsigmoid(s - tail))
 
     def by_mask(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         order = t.double().argsort(dim=-1, descending=True, stable=True)
@@ -34,10 +20,10 @@ def test_other_ways_to_write_the_torch_pieces() -> None:
         there = ~t.isneginf()
         return losses.pld_loss(s[there], t[there], y - (~there[: int(y)]).sum())
 
-    accept("06.4", by_mask)
-    accept("06.5", cut_out)
+    accept("06.3", by_mask)
+    accept("06.4", cut_out)
     accept(
-        "06.6", lambda s, t, y, temperature=1.0: losses.pld_loss(s, t, y, temperature=temperature)
+        "06.5", lambda s, t, y, temperature=1.0: losses.pld_loss(s, t, y, temperature=temperature)
     )
 
 
@@ -50,11 +36,11 @@ def test_ties_are_not_broken_by_luck() -> None:
     def nudged(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return unstable(t - 1e-6 * torch.arange(t.shape[-1]), y)
 
-    refuse("06.4", unstable, mistake="other-ties")
-    refuse("06.4", nudged)
+    refuse("06.3", unstable, mistake="other-ties")
+    refuse("06.3", nudged)
 
 
-@pytest.mark.parametrize("number", ["06.6", "11.3"])
+@pytest.mark.parametrize("number", ["06.5", "11.3"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_literal_form_loses_its_digits(number: str, dtype: torch.dtype) -> None:
     def pld(s: torch.Tensor, t: torch.Tensor, y: torch.Tensor, tau: float = 1.0, odds: int = 0):

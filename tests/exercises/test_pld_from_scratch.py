@@ -1,26 +1,11 @@
 """Exercises 03: what the checks call right, found by other roads."""
 
-from fractions import Fraction
-from math import log
 from typing import Any
 
 import numpy as np
-import pytest
 
 from pld_edu import reference
-from tests.support.exercises import accept, find, refuse
-
-
-def test_bill_by_fractions() -> None:
-    shares = [Fraction(4, 8), Fraction(1, 4), Fraction(2, 3), Fraction(1)]
-    weights = [Fraction(w, 20) for w in (3, 10, 5, 2)]
-    bill = -sum(float(w) * log(p) for w, p in zip(weights, shares, strict=True))
-    assert find("03.1").right["bill"] == pytest.approx(bill)
-
-
-def test_label_gradient_with_a_hundred_other_classes() -> None:
-    s, t = (np.log([p, *[(1 - p) / 100] * 100]) for p in (0.8, 0.6))
-    assert find("03.2").right["label_gradient"] == pytest.approx(reference.pld_gradient(s, t, 0)[0])
+from tests.support.exercises import accept, refuse
 
 
 def test_ties_are_not_broken_by_luck() -> None:
@@ -42,5 +27,5 @@ def test_ties_are_not_broken_by_luck() -> None:
     def gradient(s: Any, t: Any, y: Any, temperature: float = 1.0) -> Any:
         return reference.pld_gradient(s, t, y, temperature=temperature)
 
-    accept("03.4", loss, gradient)
-    refuse("03.4", unstable, gradient, mistake="other-ties")
+    accept("03.2", loss, gradient)
+    refuse("03.2", unstable, gradient, mistake="other-ties")

@@ -6,7 +6,7 @@ import numpy as np
 
 from pld_edu import reference
 from pld_edu.exercises import reductions
-from tests.support.exercises import accept, refuse
+from tests.support.exercises import refuse
 
 
 def test_pushes_name_their_losses() -> None:
@@ -24,15 +24,6 @@ def test_pushes_name_their_losses() -> None:
         push = -reference.pld_gradient(zeros, t, y, weights=how)[[2, 1, 0]]
         near = [letter for letter, row in shown.items() if np.abs(row - push).max() < 0.0051]
         assert [reductions.PUSHES.right[letter] for letter in near] == [name]
-
-
-def test_silenced_label_by_difference_quotients() -> None:
-    def loss(s0: float) -> float:
-        return float(reference.pld_loss([s0, 0.0, 1.0], [20.0, 0.0, -20.0], 2))
-
-    slope = (loss(2 + 1e-6) - loss(2 - 1e-6)) / 2e-6
-    accept("05.2", (slope, 1 / 0.3))
-    accept("05.2", -0.12, 3.3)
 
 
 def test_floor_is_pld_plus_cross_entropy() -> None:
@@ -53,4 +44,4 @@ def test_broken_code_of_the_notebook_is_wrong() -> None:
         costs = [np.log(np.exp(z[k:]).sum()) - z[k] for k in range(len(z))]
         return sum((2.0 ** (len(z) - k) - 1) * cost for k, cost in enumerate(costs))
 
-    refuse("05.4", broken, mistake="label-not-first")
+    refuse("05.3", broken, mistake="label-not-first")
