@@ -11,11 +11,16 @@ from . import __version__
 from .distill.experiment import EXPERIMENTS, PRESETS, Experiment
 from .results.methods import METHODS
 
+OUT_OF_TIME = 75  # EX_TEMPFAIL: the same command will go on
+
 # PyTorch and matplotlib are imported where they are needed, so that --help answers at once.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 2 for bad arguments, 1 for a failed run."""
+    """Run a command and return its exit status.
+
+    It is 2 for bad arguments, 1 for a failed run, 75 when its minutes were over before its end.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -66,10 +71,11 @@ def _add_distill(parser: ArgumentParser) -> None:
     add("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=some)
     every = "of every method but ce (default: 1 4; mnist1d 1 2 4 8)"
     add("--temperatures", nargs="+", type=float, metavar="T", help=every)
-    add("--seeds", type=int, help="students of each setting (default: 3; mnist1d 10)")
+    add("--seeds", type=int, help="students of each setting, of which a run may get more later")
     add("--epochs", type=int, help="of the students (default: the recipe's)")
     add("--teacher-epochs", type=int, help="of the teacher (the same)")
     add("--train", type=int, metavar="N", help="samples to train on (default: the recipe's)")
+    add("--minutes", type=float, help="stop when they are over; the same command goes on")
     add("--device", help="for images: cuda, cpu, ... (default: cuda if there is a GPU)")
     add("--out", type=Path, help="folder (default: runs/DATASET)")
 
@@ -119,6 +125,7 @@ def _distill(options: Namespace) -> int:
 
     from .distill import jobs, run
     from .distill.networks import check_name
+    from .distill.stopping import OutOfTime
     from .results import plots, tables
 
     for name in (experiment.teacher, experiment.student):
@@ -134,7 +141,11 @@ def _distill(options: Namespace) -> int:
             f"({settings} settings, {seeds} seeds), {experiment.student_recipe.epochs} epochs.",
             flush=True,
         )
-    _, rows, teacher = run.run(experiment, out, device=device)
+    try:
+        _, rows, teacher = run.run(experiment, out, device=device, minutes=options.minutes)
+    except OutOfTime:
+        print(f"\nThe {options.minutes:g} minutes are over{options.interrupted}", file=sys.stderr)
+        return OUT_OF_TIME
     if not jobs.is_first():
         return 0
     if finished:

@@ -71,7 +71,7 @@ def test_bad_arguments_end_with_status_2_and_a_sentence(arguments, sentence, cap
 def test_without_arguments_everything_is_at_its_default(monkeypatch):
     asked = []
 
-    def run(experiment, out, device):
+    def run(experiment, out, **options):
         asked.append((experiment, str(out)))
         raise KeyboardInterrupt
 
@@ -87,13 +87,14 @@ def test_without_arguments_everything_is_at_its_default(monkeypatch):
 def test_every_option_reaches_the_experiment(monkeypatch):
     asked = []
 
-    def run(experiment, out, device):
-        asked.append((experiment, str(out), str(device)))
+    def run(experiment, out, device, minutes):
+        asked.append((experiment, str(out), str(device), minutes))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(distill, "run", run)
     command = "distill --preset cpu --teacher resnet56 --student wrn_16_1 --methods pld ce"
     command += " --temperatures 2 --seeds 1 --epochs 3 --teacher-epochs 4 --train 640 --device cpu"
+    command += " --minutes 1.5"
     assert cli.main(command.split()) == 130
     cpu = cli.PRESETS["cpu"]
     expected = replace(
@@ -109,7 +110,7 @@ def test_every_option_reaches_the_experiment(monkeypatch):
         student_recipe=replace(cpu.student_recipe, epochs=3),
         teacher_recipe=replace(cpu.teacher_recipe, epochs=4),
     )
-    assert asked == [(expected, "runs/cifar100", "cpu")]
+    assert asked == [(expected, "runs/cifar100", "cpu", 1.5)]
     assert expected.dataset == "cifar100"
 
 
@@ -140,11 +141,16 @@ def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
 
 
 def test_a_diverged_run_ends_with_status_1_and_a_sentence(small, tmp_path, capsys, monkeypatch):
-    def run(experiment, out, device):
-        raise FloatingPointError("the loss of pld-t1 with seed 0 became nan in epoch 1, step 1")
+    def run(experiment, out, **options):
+        raise FloatingPointError("the loss of the teacher is no longer finite")
 
     monkeypatch.setattr(distill, "run", run)
     assert cli.main(["distill", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == (
-        "pld-edu: the loss of pld-t1 with seed 0 became nan in epoch 1, step 1\n"
-    )
+    assert capsys.readouterr().err == "pld-edu: the loss of the teacher is no longer finite\n"
+
+
+def test_a_run_out_of_time_ends_with_status_75_and_a_sentence(small, tmp_path, capsys):
+    arguments = ["distill", "--out", str(tmp_path), "--minutes", "0"]
+    assert cli.main(arguments) == 75
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "The 0 minutes are over. The same command goes on where this one stopped."

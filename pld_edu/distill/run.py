@@ -34,6 +34,7 @@ from .experiment import Experiment
 from .networks import Stack, build, count_parameters
 from .objectives import StackedLoss, cross_entropy, make_loss
 from .saturation import saturation
+from .stopping import Stop
 from .train import Learner, Samples, Trainer, predict, to_device
 
 Row = dict[str, Any]
@@ -54,6 +55,7 @@ def run(
     *,
     progress: bool = True,
     device: torch.device | str | None = None,
+    minutes: float | None = None,
 ) -> Run:
     """Do an experiment; go on with it if it was interrupted; only read it if it is finished.
 
@@ -71,13 +73,17 @@ def run(
     device : torch.device or str, optional
         Where networks for images are trained, as in `resolve_device`. Those for MNIST-1D are too
         small for anything but one CPU core.
+    minutes : float, optional
+        Stop the training when they are over.
 
     Raises
     ------
     FileExistsError
         The folder, or the teacher's, holds a run with settings that differ in more than seeds.
     FloatingPointError
-        A loss is no longer finite; the message says whose and when.
+        The teacher diverged; the message says when. A student that did is recorded as such.
+    OutOfTime, KeyboardInterrupt
+        The minutes are over, or somebody interrupted: all that is done is saved.
     """
     folder = run_folder(experiment, out)
     jobs.claim(folder, experiment.note)
@@ -93,7 +99,8 @@ def run(
     try:
         all_jobs = split_into_jobs(experiment, folder)
         if own := jobs.share(all_jobs):
-            distillation = Distillation(experiment, folder, device, progress and jobs.is_first())
+            progress = progress and jobs.is_first()
+            distillation = Distillation(experiment, folder, device, progress, Stop(minutes))
             distillation.work(own, all_jobs)
         jobs.wait_until(partial(is_finished, experiment, folder))
     finally:
@@ -163,8 +170,9 @@ class Distillation:
         folder: Path,
         device: torch.device | str = "cpu",
         progress: bool = True,
+        stop: Stop | None = None,
     ) -> None:
-        self.experiment, self.folder, self.progress = experiment, folder, progress
+        self.experiment, self.folder, self.progress, self.stop = experiment, folder, progress, stop
         self.home = folder.parent / experiment.teacher if experiment.images else folder
         if not jobs.is_first():
             jobs.wait_for(self.home / "teacher.pt")  # by then the data set is downloaded as well
@@ -223,7 +231,12 @@ class Distillation:
             learners = {"the teacher": Learner(teacher, cross_entropy)}
             recipe, label = experiment.teacher_recipe, f"teacher {experiment.teacher}"
             trainer = Trainer(learners, self.train, recipe, seed, None, experiment.precision)
-            found, _ = trainer.fit(checkpoint, after_epoch, label, self.progress)
+            found, _ = trainer.fit(checkpoint, after_epoch, label, self.progress, self.stop)
+            for name, place in trainer.diverged.items():
+                raise FloatingPointError(
+                    f"the loss of {name} is no longer finite in epoch {place['epoch']}, step "
+                    f"{place['step']}; a lower learning rate may help"
+                )
             weights = teacher.state_dict()
             if images:  # convolutions and linear layers; biases and statistics stay as they are
                 weights = {k: v.half() if v.ndim > 1 else v for k, v in weights.items()}
@@ -238,7 +251,8 @@ class Distillation:
         """If the experiment has a screen, pick the students' learning rate for each setting by it.
 
         One student of each setting is trained at each rate. Their held-out accuracies go into
-        ``screen.json``; the best one has the rate that is picked, the first of equals.
+        ``screen.json``, null for one that diverged; the best one has the rate that is picked, the
+        first of equals.
         """
         experiment, screen = self.experiment, self.experiment.screen
         if screen is None:
@@ -257,13 +271,13 @@ class Distillation:
                 learners, self.train, recipe, screen.seed, teacher, experiment.precision
             )
             checkpoint, label = path.with_suffix(".checkpoint"), "learning rates"
-            trainer.fit(checkpoint, None, label, self.progress)
-            rows = [
-                {**s._asdict(), "learning_rate": rate, "seed": screen.seed}
-                | {"epochs": screen.epochs, "held_out_top1": accuracy(logits, self.held_out)}
-                for (s, rate), learner in zip(trials, learners.values(), strict=True)
-                for logits in [self.predict(learner.network, self.held_out.inputs)]
-            ]
+            trainer.fit(checkpoint, None, label, self.progress, self.stop)
+            rows = []
+            for (s, rate), (name, learner) in zip(trials, learners.items(), strict=True):
+                row = {**s._asdict(), "learning_rate": rate, "seed": screen.seed}
+                logits = self.predict(learner.network, self.held_out.inputs)
+                found = None if name in trainer.diverged else accuracy(logits, self.held_out)
+                rows.append(row | {"epochs": screen.epochs, "held_out_top1": found})
             write_json(path, rows)
             checkpoint.unlink()
         jobs.wait_for(path)
@@ -271,7 +285,7 @@ class Distillation:
         for row in json.loads(path.read_text()):
             setting = Setting(row["method"], row["temperature"])
             best = picks.setdefault(setting, row)
-            if row["held_out_top1"] > best["held_out_top1"]:
+            if best["held_out_top1"] is None or (row["held_out_top1"] or 0) > best["held_out_top1"]:
                 picks[setting] = row
         self.rates = {setting: row["learning_rate"] for setting, row in picks.items()}
 
@@ -288,14 +302,14 @@ class Distillation:
         label = f"{len(owners)} students" + f" of seed {seeds[0]}" * images
         checkpoint = path.with_suffix(".checkpoint")
         measure = (lambda name: self.held_out_accuracy(learners[name].network)) if images else None
-        history, seconds = trainer.fit(checkpoint, measure, label, self.progress)
+        history, _ = trainer.fit(checkpoint, measure, label, self.progress, self.stop)
         curves = [
             {**setting._asdict(), "seed": seed, **line[name]}
             for name, (setting, seed) in owners.items()
             for line in history
+            if name in line
         ]
-        networks = [learner.network for learner in learners.values()]
-        rows = self.make_rows(owners, networks, seconds / len(owners))  # they trained together
+        rows = self.make_rows(owners, trainer)
         write_json(path, {"rows": rows, "curves": curves})
         checkpoint.unlink()
 
@@ -310,37 +324,55 @@ class Distillation:
             for (name, (setting, _)), network in zip(owners.items(), networks, strict=True)
         }
 
-    def make_rows(self, owners: Owners, networks: Iterable[nn.Module], seconds: float) -> list[Row]:
-        """One row for each student; the test logits of one seed go into files."""
+    def make_rows(self, owners: Owners, trainer: Trainer) -> list[Row]:
+        """One row for each student; the test logits of one seed go into files.
+
+        A student that diverged has no accuracies; one whose logits cannot be stored did so at last.
+        """
         experiment, on_gpu = self.experiment, self.device.type == "cuda"
         pair = {name: getattr(experiment, name) for name in ("dataset", "teacher", "student")}
-        epochs = experiment.student_recipe.epochs
         device = torch.cuda.get_device_name(self.device) if on_gpu else "cpu"
+        epochs = experiment.student_recipe.epochs
+        seconds = trainer.seconds / len(owners)  # they trained together
         origin = {"seconds": seconds, "device": device} | provenance()
-        found, rows = chain.from_iterable(map(self.evaluate, networks)), []
-        for (setting, seed), (logits, accuracies) in zip(owners.values(), found, strict=True):
-            if seed == STORED_SEED:
-                write_logits(self.folder, setting.name, logits, seed)
-            owner = {**setting._asdict(), "seed": seed, "epochs": epochs}
-            owner["learning_rate"] = self.rates[setting]
-            predicted = {"predicted": logits.argmax(axis=-1).tolist()}
-            rows.append(pair | owner | accuracies | origin | predicted)
+        found, rows = chain.from_iterable(map(self.evaluate, trainer.networks)), []
+        for (name, (setting, seed)), tested in zip(owners.items(), found, strict=True):
+            row = pair | {**setting._asdict(), "seed": seed, "epochs": epochs}
+            row["learning_rate"] = self.rates[setting]
+            if tested is None or name in trainer.diverged:
+                lost = trainer.diverged.get(name, {"epoch": epochs, "step": trainer.steps})
+                row |= (
+                    dict.fromkeys(("top1", "top5", "held_out_top1"))
+                    | origin
+                    | {"diverged": lost, "predicted": None}
+                )
+            else:
+                logits, accuracies = tested
+                if seed == STORED_SEED:
+                    write_logits(self.folder, setting.name, logits, seed)
+                row |= accuracies | origin | {"predicted": logits.argmax(axis=-1).tolist()}
+            rows.append(row)
         return rows
 
-    def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]]]:
+    def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]] | None]:
         """Test logits [N, C] and accuracies in percent, of the network or of each in a `Stack`.
 
         Accuracies are those of logits rounded as they are stored: readers of the files find them.
+        None stands for logits that cannot be stored, since they are not finite or too large.
         """
 
-        def round_outputs(data: Samples) -> np.ndarray:
+        def predict_each(data: Samples) -> np.ndarray:
             logits = self.predict(network, data.inputs)
-            return round_logits(logits.reshape(-1, *logits.shape[-2:]).cpu().numpy())
+            return logits.reshape(-1, *logits.shape[-2:]).cpu().numpy()
 
-        unseen = round_outputs(self.held_out)
-        for tested, own in zip(round_outputs(self.test), unseen, strict=True):
+        for each in zip(predict_each(self.test), predict_each(self.held_out), strict=True):
+            try:
+                tested, unseen = map(round_logits, each)
+            except FloatingPointError:
+                yield None
+                continue
             top1, top5 = (accuracy(tested, self.test, k) for k in (1, 5))
-            held_out_top1 = accuracy(own, self.held_out)
+            held_out_top1 = accuracy(unseen, self.held_out)
             yield tested, {"top1": top1, "top5": top5, "held_out_top1": held_out_top1}
 
     def gather(self) -> None:
@@ -349,7 +381,8 @@ class Distillation:
             return
         parts = [json.loads(path.read_text()) for path in paths]
         rows = [row for part in parts for row in part["rows"]]
-        write_predictions(self.folder, [(row, row.pop("predicted")) for row in rows])
+        predicted = [(row, row.pop("predicted")) for row in rows]
+        write_predictions(self.folder, [(row, found) for row, found in predicted if found])
         if self.experiment.images:
             self.add("curves", [line for part in parts for line in part["curves"]])
         self.add("rows", rows)
@@ -377,11 +410,14 @@ class Distillation:
         if path.exists():
             return
         np.save(self.folder / "labels.npy", self.test.labels.cpu().numpy())
-        ((logits, accuracies),) = self.evaluate(teacher)
+        (found,) = self.evaluate(teacher)
+        if found is None:
+            raise FloatingPointError(f"the logits of {self.experiment.teacher} are not finite")
+        logits, accuracies = found
         write_logits(self.folder, "teacher", logits, self.experiment.teacher_seed)
         untrained_student = self.build(self.experiment.student, 0)
         t, s = (self.predict(z, self.train.inputs) for z in (teacher, untrained_student))
-        found = {
+        description = {
             "name": self.experiment.teacher,
             "parameters": count_parameters(teacher),
             "student_parameters": count_parameters(untrained_student),
@@ -392,7 +428,7 @@ class Distillation:
             ],
             "epochs": history,
         }
-        write_json(path, found)
+        write_json(path, description)
 
     def part(self, seeds: Sequence[int]) -> Path:
         """The file of a job, ``seed-0.json``, or ``seed-0-9.json`` for several seeds."""

@@ -7,7 +7,7 @@ flips are the same, and none sees another's gradient, so each ends as if it had 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +24,12 @@ from .cuda_graph import GraphedStep, can_capture
 from .experiment import Recipe, SGDRecipe
 from .networks import Stack
 from .objectives import Loss, set_progress
+from .stopping import Stop
 
 CHUNK = 500  # samples that `predict` looks at together
+SECONDS_BETWEEN_CHECKPOINTS = 60.0  # so a killed run loses a minute, and saving costs nothing much
+# What a checkpoint holds of a `Trainer` besides weights and the optimizer's state.
+REACHED = ("history", "done", "values", "seconds", "training_seconds", "diverged")
 History = list[dict[str, dict[str, float]]]  # for each epoch, by name
 
 
@@ -76,7 +80,8 @@ class Trainer:
         teacher: nn.Module | Tensor | None = None,
         precision: str | None = None,
     ) -> None:
-        self.names = [name for key, own in learners.items() for name in own.members or (key,)]
+        self.members = [learner.members or (name,) for name, learner in learners.items()]
+        self.names = [name for members in self.members for name in members]
         self.networks = nn.ModuleList(learner.network for learner in learners.values())
         self.losses = [learner.loss for learner in learners.values()]
         self.images = data.inputs.dtype == torch.uint8
@@ -87,7 +92,13 @@ class Trainer:
         own = (learner.learning_rate for learner in learners.values())
         self.rates = [recipe.learning_rate if rate is None else rate for rate in own]
         self.optimizer = make_optimizer(self.networks, self.rates, recipe, self.device)
-        self.on_batch = GraphedStep(self.update) if can_capture(self.device) else self.update
+        self.on_batch = self.capture_or_call()
+        # What is reached: lines of past epochs, steps of the one begun with their losses and
+        # gradient norms, seconds with and without evaluation.
+        self.history: History = []
+        self.done, self.seconds, self.training_seconds = 0, 0.0, 0.0
+        self.values = torch.empty(self.steps, len(self.names), 2, device=self.device)
+        self.diverged: dict[str, dict[str, int]] = {}
         for loss in self.losses:
             if isinstance(loss, nn.Module):
                 loss.to(self.device)
@@ -98,42 +109,58 @@ class Trainer:
         after_epoch: Callable[[str], dict[str, float]] | None = None,
         label: str = "",
         progress: bool = True,
+        stop: Stop | None = None,
     ) -> tuple[History, float]:
         """Train to the last epoch; return the history, and all seconds spent.
 
-        Each epoch ends with a checkpoint: if it exists, training goes on from it; a finished one is
-        only loaded. The history has for each epoch, by name, the epoch (from 1), the means over its
-        steps of the loss, `train_loss`, and of the `gradient_norm` in all weights, and what
-        `after_epoch` measured, which is given a name and finds the networks in evaluation mode. A
-        progress bar with this label is shown on stderr.
+        A checkpoint is written every minute, at a stop and at the end: if it exists, training goes
+        on from it; a finished one is only loaded. The history has for each epoch, by name, the
+        epoch (from 1), the means over its steps of the loss, `train_loss`, and of the
+        `gradient_norm` in all weights, and what `after_epoch` measured, which is given a name and
+        finds the networks in evaluation mode. A progress bar with this label is shown on stderr.
+
+        A learner whose loss or gradient is no longer finite takes no more steps, and its history
+        ends: `diverged` has the epoch and step of each, from 1, by name.
 
         Raises
         ------
-        FloatingPointError
-            A loss is no longer finite; the message says whose, in which epoch and in which step.
+        OutOfTime, KeyboardInterrupt
+            `stop` asked for it; the checkpoint is written.
         """
-        done, spent, history = self.load(checkpoint)
-        start, epochs = time.perf_counter() - spent, self.recipe.epochs
-        shown: Any = {"desc": label, "unit": "step", "disable": not progress}
-        with tqdm(total=epochs * self.steps, initial=done * self.steps, **shown) as bar:
-            for epoch in range(done, epochs):
-                means = self.run_epoch(epoch, bar.update)
-                history.append({})
-                for name, (value, norm) in zip(self.names, means, strict=True):
-                    measured = after_epoch(name) if after_epoch else {}
-                    line = {"epoch": epoch + 1, "train_loss": value, "gradient_norm": norm}
-                    history[epoch][name] = line | measured
-                spent = time.perf_counter() - start
-                self.save(checkpoint, epochs=epoch + 1, seconds=spent, history=history)
+        self.load(checkpoint)
+        stop, saved = stop or Stop(), time.perf_counter()
+        start, done = saved - self.seconds, len(self.history) * self.steps + self.done
+        shown: Any = {"desc": label, "unit": "step", "disable": not progress, "initial": done}
+        total = self.recipe.epochs * self.steps
+        with tqdm(total=total, **shown) as bar, stop.listening():
+            while not self.ended:
+                for _ in self.take_steps():
+                    bar.update()
+                    now = time.perf_counter()
+                    if stop.requested or now - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                        self.seconds, saved = now - start, now
+                        self.save(checkpoint)
+                        stop.check()
+                self.end_epoch(after_epoch)
+                if self.ended:
+                    self.seconds = time.perf_counter() - start
+                    self.save(checkpoint)
+            stop.check()
         self.networks.eval()
-        return history, spent
+        return self.history, self.seconds
 
-    def run_epoch(self, epoch: int, step_done: Callable[[], object]) -> list[list[float]]:
-        """Take the steps of an epoch, counted from 0; mean loss and gradient norm of each name."""
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done, or no learner is left."""
+        all_lost = len(self.diverged) == len(self.names)
+        return all_lost or len(self.history) == self.recipe.epochs
+
+    def take_steps(self) -> Iterator[None]:
+        """Take the steps that are left of the epoch begun, one at a time."""
+        begin, epoch = time.perf_counter(), len(self.history)
         self.networks.train()
         rows, views = self.draw_batches(epoch)
-        values = torch.empty(self.steps, len(self.names), 2, device=self.device)
-        for place in range(self.steps):
+        for place in range(self.done, self.steps):
             done = (epoch * self.steps + place) / (self.recipe.epochs * self.steps)
             set_progress(self.losses, done)
             # Half a cosine: eta_i = eta_0 (1 + cos(pi i / n)) / 2 in step i of n.
@@ -141,19 +168,45 @@ class Trainer:
                 rate = first * (1 + math.cos(math.pi * done)) / 2
                 now = group["lr"]
                 group["lr"] = now.fill_(rate) if isinstance(now, Tensor) else rate
-            values[place] = self.step(rows[place], views and Views(*(v[place] for v in views)))
+            batch = rows[place], views and Views(*(v[place] for v in views))
+            self.values[place], self.done = self.step(*batch), place + 1
             # Elsewhere than on a CPU, looking at a value would make the device wait.
-            if self.device.type == "cpu" and not values[place, :, 0].isfinite().all():
-                break
-            step_done()
-        if len(bad := (~values[: place + 1, :, 0].isfinite()).nonzero()):
-            step, learner = bad[0].tolist()
-            raise FloatingPointError(
-                f"the loss of {self.names[learner]} became {values[step, learner, 0].item()} "
-                f"in epoch {epoch + 1}, step {step + 1}; a lower learning rate may help"
-            )
+            if self.device.type == "cpu":
+                self.find_diverged()
+            self.training_seconds += time.perf_counter() - begin
+            yield
+            begin = time.perf_counter()
+        self.find_diverged()
+        self.training_seconds += time.perf_counter() - begin
+
+    def find_diverged(self) -> None:
+        """Note whose loss or gradient norm stopped being finite in this epoch."""
+        finite = self.values[: self.done].isfinite().all(dim=-1)
+        if finite.all():
+            return
+        for name, own in zip(self.names, finite.T.tolist(), strict=True):
+            if name not in self.diverged and not all(own):
+                place = {"epoch": len(self.history) + 1, "step": own.index(False) + 1}
+                self.diverged[name] = place
+                self.on_batch = self.capture_or_call()  # without it
+
+    def end_epoch(self, after_epoch: Callable[[str], dict[str, float]] | None) -> None:
+        """Add a line to the history for each learner that is still trained."""
         self.networks.eval()
-        return values.mean(dim=0).tolist()
+        means = zip(self.names, self.values.mean(dim=0).tolist(), strict=True)
+        epoch = len(self.history) + 1
+        lines = {
+            name: {"epoch": epoch, "train_loss": value, "gradient_norm": norm}
+            | (after_epoch(name) if after_epoch else {})
+            for name, (value, norm) in means
+            if name not in self.diverged
+        }
+        self.history.append(lines)
+        self.done = 0
+
+    def capture_or_call(self) -> Callable[..., Tensor]:
+        """What does `update`: on a GPU a graph that is still to be captured."""
+        return GraphedStep(self.update) if can_capture(self.device) else self.update
 
     def draw_batches(self, epoch: int) -> tuple[Tensor, Views | None]:
         """The rows of every batch, [steps, N] or [steps, R, N], and the views of images."""
@@ -184,33 +237,38 @@ class Trainer:
             sum_i L_i(s_i, t, y)
 
         in all weights theta_1, theta_2, ... at once; theta_i occurs in the term of student i alone.
+        One that diverged has neither term nor step.
         """
         self.optimizer.zero_grad()
         if isinstance(self.teacher, nn.Module):
             with torch.no_grad():
                 teacher_logits = logits_of(self.teacher, inputs, self.precision)  # t
         values, norms = [], []
-        for network, loss in zip(self.networks, self.losses, strict=True):
+        learners = zip(self.networks, self.losses, self.members, strict=True)
+        for network, loss, members in learners:
+            if self.diverged.keys() >= {*members}:
+                lost = torch.full([len(members)], torch.nan, device=self.device)
+                values.append(lost)
+                norms.append(lost)
+                continue
             logits = logits_of(network, inputs, self.precision)  # s_i
-            if self.device.type == "cpu" and not logits.isfinite().all():
-                value = logits.sum(dim=(-2, -1))  # not finite either: losses refuse such logits
-            else:
-                value = loss(logits, teacher_logits, labels)  # L_i(s_i, t, y)
+            value = finite_loss(loss, logits, teacher_logits, labels)  # L_i(s_i, t, y)
             value.sum().backward()
             values.append(value.detach().reshape(-1))
             norms.append(gradient_norms(network))
         self.optimizer.step()
         return torch.stack([torch.cat(values), torch.cat(norms)], dim=-1)
 
-    def save(self, checkpoint: Path, **reached: Any) -> None:
+    def save(self, checkpoint: Path) -> None:
         """Write weights, the optimizer's state, and what is reached."""
         state = {"networks": self.networks.state_dict(), "optimizer": self.optimizer.state_dict()}
-        write_atomically(checkpoint, partial(torch.save, state | reached))
+        state |= {name: getattr(self, name) for name in REACHED}
+        write_atomically(checkpoint, partial(torch.save, state))
 
-    def load(self, checkpoint: Path) -> tuple[int, float, History]:
-        """Go back to a checkpoint if there is one; epochs done, seconds spent, and the history."""
+    def load(self, checkpoint: Path) -> None:
+        """Go back to a checkpoint if there is one."""
         if not checkpoint.exists():
-            return 0, 0.0, []
+            return
         saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
         self.networks.load_state_dict(saved["networks"])
         # What depends on the device stays as `make_optimizer` chose it for this one.
@@ -218,7 +276,18 @@ class Trainer:
         for own, group in groups:
             group |= {name: own[name] for name in ("lr", "fused", "capturable") if name in own}
         self.optimizer.load_state_dict(saved["optimizer"])
-        return saved["epochs"], saved["seconds"], saved["history"]
+        for name in REACHED:
+            setattr(self, name, saved[name])
+        self.values = self.values.to(self.device)
+
+
+def finite_loss(loss: Loss, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss; NaN for a network whose logits are not finite, since losses refuse such logits."""
+    if logits.device.type != "cpu" or logits.isfinite().all():
+        return loss(logits, teacher_logits, labels)
+    finite = logits.isfinite().all(dim=-1).all(dim=-1)  # [], or [S] of a `Stack`
+    values = loss(logits.where(finite[..., None, None], 0.0), teacher_logits, labels)
+    return values.where(finite, torch.nan)
 
 
 def make_optimizer(

@@ -1,7 +1,8 @@
 """Is one method better than another? Paired differences over seeds, with intervals.
 
 All methods see the same seeds (initial weights and batches), so differences are taken seed by
-seed. Intervals are 95% t intervals, each on its own: not corrected for how many there are.
+seed; one whose student diverged is left out. Intervals are 95% t intervals, each on its own: not
+corrected for how many there are.
 """
 
 import math
@@ -18,6 +19,8 @@ from .methods import Setting
 class Interval(NamedTuple):
     """A mean over seeds and its 95% t interval, which is NaN to NaN for one seed.
 
+    Without any seed the mean is NaN too.
+
     ``f"{interval:.2f}"`` is ``52.00 [51.00, 53.00]``, and the mean alone for one seed.
     """
 
@@ -28,6 +31,8 @@ class Interval(NamedTuple):
     @property
     def verdict(self) -> str:
         """Of a difference: on which side of 0 the whole interval lies."""
+        if math.isnan(self.mean):
+            return "no seed in common"
         if math.isnan(self.low):
             return "one seed: no verdict"
         if self.low > 0:
@@ -35,6 +40,8 @@ class Interval(NamedTuple):
         return "worse" if self.high < 0 else "no difference seen"
 
     def __format__(self, digits: str) -> str:
+        if math.isnan(self.mean):
+            return "-"
         mean, low, high = (f"{value:{digits}}" for value in self)
         return mean if math.isnan(self.low) else f"{mean} [{low}, {high}]"
 
@@ -57,7 +64,8 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
 
     First come cross-entropy and the other methods at temperature 1, then each at its picked
     temperature, which may be 1 again: the lowest of those with the highest mean `held_out_top1`
-    over the seeds. The test set has no part in the pick.
+    over the seeds. The test set has no part in the pick, and a temperature at which a student
+    diverged is only picked if each of them has one.
 
     Raises
     ------
@@ -66,10 +74,11 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
     """
     rows = list(rows)
     top1, held_out = by_setting(rows, "top1"), by_setting(rows, "held_out_top1")
+    score = {s: np.nan_to_num(own.mean(), nan=-np.inf) for s, own in held_out.items()}
     picks: dict[str, Setting] = {}
     for setting in sorted(top1, key=lambda setting: setting.temperature or 0.0):
         best = picks.setdefault(setting.method, setting)
-        if held_out[setting].mean() > held_out[best].mean():
+        if score[setting] > score[best]:
             picks[setting.method] = setting
 
     def lead(setting: Setting, rival: Setting) -> Interval | None:
@@ -87,22 +96,29 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
 
 
 def mean_interval(values: ArrayLike) -> Interval:
-    """The mean of one value per seed, and its interval: mean +- t_{0.975, n-1} std / sqrt(n)."""
-    values = np.asarray(values, dtype=np.float64)
-    mean = float(values.mean())
-    if len(values) == 1:
+    """The mean of one value per seed, and its interval: mean +- t_{0.975, n-1} std / sqrt(n).
+
+    NaN, a student that diverged, is left out of the mean and of n.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    kept = array[~np.isnan(array)]
+    mean = float(kept.mean()) if len(kept) else math.nan
+    if len(kept) < 2:
         return Interval(mean, math.nan, math.nan)
-    found = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    found = stats.ttest_1samp(kept, 0.0).confidence_interval(0.95)
     return Interval(mean, float(found.low), float(found.high))
 
 
 def paired_difference(values: ArrayLike, others: ArrayLike) -> Interval:
-    """The mean of `values` - `others`, seed by seed, and its 95% t interval."""
+    """The mean of `values` - `others`, and its 95% t interval, over the seeds that both have."""
     return mean_interval(np.subtract(values, others))
 
 
 def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.ndarray]:
-    """For each setting the rows' values of `key`: an array [seeds], in the order of the seeds."""
+    """For each setting the rows' values of `key`: an array [seeds], in the order of the seeds.
+
+    It is NaN where the row has None, since the student diverged.
+    """
     found: dict[Setting, dict[int, float]] = {}
     for row in rows:
         setting, seed = Setting(row["method"], row["temperature"]), row["seed"]
@@ -118,4 +134,4 @@ def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.
                 f"paired differences need the same seeds for every setting: {setting.name} has "
                 f"{sorted(values)}, {first} has {seeds}"
             )
-    return {setting: np.array([values[s] for s in seeds]) for setting, values in found.items()}
+    return {s: np.array([own[k] for k in seeds], dtype=float) for s, own in found.items()}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import needs_extra
-from .comparison import by_setting, compare
+from .comparison import by_setting, compare, mean_interval
 from .methods import COLOURS, METHODS, Setting
 from .metrics import Reliability
 
@@ -32,7 +32,8 @@ def comparison(rows: Iterable[Mapping[str, Any]]) -> Figure:
         axes.plot(values, np.full(len(values), place - 0.16), marker, color=colour, ms=4, alpha=0.4)
         axes.plot([low, high], [place + 0.16] * 2, color=colour, lw=2)
         axes.plot(mean, place + 0.16, marker, color=colour, ms=7, markeredgecolor="white")
-        axes.annotate(f"{mean:.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center")
+        text = f"{mean:.1f}" if mean == mean else "diverged"
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
     if (ce := Setting("ce", None)) in shown:
         axes.axvline(shown[ce].mean, color="0.6", lw=1, zorder=0)
     titles = [setting.title + " (picked)" * (setting in picked) for setting in shown]
@@ -58,7 +59,7 @@ def temperature_curve(rows: Iterable[Mapping[str, Any]]) -> Figure:
         style: dict[str, Any] = {"color": colour, "marker": "" if method == "ce" else marker}
         at = {t: Setting(method, None if method == "ce" else t) for t in temperatures}
         at = {t: setting for t, setting in at.items() if setting in top1}
-        test, held = ([of[s].mean() for s in at.values()] for of in (top1, held_out))
+        test, held = ([mean_interval(of[s]).mean for s in at.values()] for of in (top1, held_out))
         axes.plot(list(at), test, "-", **style, ms=6)
         axes.plot(list(at), held, "--", **style, ms=6, mfc="white", lw=1)
         end = (max(at), test[-1])
@@ -97,9 +98,15 @@ def learning_curves(curves: Iterable[Mapping[str, Any]]) -> Figure:
 
     Cross-entropy, which has no temperature, is in every panel; a band spans the seeds. `curves`
     are the lines of ``curves.json``: `method`, `temperature`, `seed`, `epoch`, `held_out_top1`.
+    A student that diverged lacks the last epoch, and is not drawn.
     """
+    curves = list(curves)
+    last = max(line["epoch"] for line in curves)
+    whole = {(x["method"], x["temperature"], x["seed"]) for x in curves if x["epoch"] == last}
     found: dict[Setting, dict[int, list[float]]] = {}
     for line in curves:
+        if (line["method"], line["temperature"], line["seed"]) not in whole:
+            continue
         epochs = found.setdefault(Setting(line["method"], line["temperature"]), {})
         epochs.setdefault(line["epoch"], []).append(line["held_out_top1"])
     temperatures = sorted({s.temperature for s in found if s.temperature is not None})

@@ -1,9 +1,10 @@
 """A run in words: the table, what its intervals mean, and how close PLD is to cross-entropy."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
-from .comparison import ComparisonRow, by_setting, compare
+from .comparison import ComparisonRow, by_setting, compare, mean_interval
 from .methods import TITLES, Setting
 
 
@@ -33,7 +34,7 @@ Teacher {teacher["name"]}: {teacher["parameters"]:,} parameters, Top-1 {teacher[
 Student {student}: {teacher["student_parameters"]:,} parameters.
 
 {comparison_table(compare(rows))}
-
+{diverged(rows)}
 {intervals} Lines at T = 1 are set against KD at T = 1,
 picked ones against KD at the T picked for KD; the pick has the best held-out accuracy:
 
@@ -45,6 +46,20 @@ initial weights)
 At T = {first["temperature"]:g} this teacher makes PLD {closeness} (cosine \
 {first["cosine_to_ce"]:.4f}); at T = {last["temperature"]:g} the cosine is \
 {last["cosine_to_ce"]:.4f}."""
+
+
+def diverged(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A sentence that names the students that diverged; empty if none did."""
+    lost = [
+        f"{Setting(row['method'], row['temperature']).title}, seed {row['seed']} (epoch "
+        f"{row['diverged']['epoch']}, step {row['diverged']['step']})"
+        for row in rows
+        if "diverged" in row
+    ]
+    if not lost:
+        return ""
+    left_out = "Diverged, so left out of means and of differences, which take the other seeds"
+    return fill(f"{left_out}: {'; '.join(lost)}.", 100) + "\n"
 
 
 def comparison_table(comparison: Sequence[ComparisonRow]) -> str:
@@ -74,13 +89,14 @@ def comparison_table(comparison: Sequence[ComparisonRow]) -> str:
 
 def held_out_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Mean held-out Top-1 of each method at each temperature: what the picks rest on."""
-    means = {setting: found.mean() for setting, found in by_setting(rows, "held_out_top1").items()}
+    found = by_setting(rows, "held_out_top1")
+    means = {s: mean for s, own in found.items() if (mean := mean_interval(own).mean) == mean}
     columns = sorted({setting.temperature for setting in means}, key=lambda t: t or 0.0)
     head = ("no T" if t is None else f"T = {t:g}" for t in columns)
     lines = ["held-out Top-1, %" + "".join(f"{title:>9}" for title in head)]
     for method in dict.fromkeys(setting.method for setting in means):
-        found = (means.get(Setting(method, t)) for t in columns)
-        cells = "".join(" " * 9 if mean is None else f"{mean:9.2f}" for mean in found)
+        own = (means.get(Setting(method, t)) for t in columns)
+        cells = "".join(" " * 9 if mean is None else f"{mean:9.2f}" for mean in own)
         lines.append(f"{TITLES[method]:17}{cells}".rstrip())
     return "\n".join(lines)
 

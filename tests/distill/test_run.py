@@ -11,9 +11,13 @@ from torch.nn import functional as F
 
 from pld_edu import data, losses
 from pld_edu.distill import run as distill
+from pld_edu.distill import train as training
+from pld_edu.distill.experiment import Screen
 from pld_edu.distill.networks import build
 from pld_edu.distill.run import Distillation
+from pld_edu.distill.stopping import OutOfTime
 from pld_edu.distill.train import Trainer, batches, predict
+from pld_edu.results import tables
 from pld_edu.results.methods import Setting
 from tests.support.small_images import SMALL_IMAGES, slice_of_cifar100
 from tests.support.small_run import SMALL
@@ -177,16 +181,18 @@ def interrupt_at(step, monkeypatch):
     monkeypatch.setattr(Trainer, "update", counted)
 
 
-# In the second epoch of the teacher, then of each job, by steps per epoch: MNIST-1D has one job.
+# In the second step of the second epoch of the teacher, then of each job, counted from where the
+# one before was interrupted: with 4 steps in an epoch, or 3. MNIST-1D has one job.
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("mnist1d", (4 + 2, 4 + 4 + 2)),
-        ("images", (3 + 2, 3 + 3 + 2, 3 + 3 + 2)),
+        ("mnist1d", (4 + 2, 3 + 4 + 2)),
+        ("images", (3 + 2, 2 + 3 + 2, 2 + 3 + 2)),
     ],
 )
 def test_an_interrupted_run_resumes_to_the_same_rows(name, steps, runs, tmp_path, monkeypatch):
     experiment, finished = EXPERIMENTS[name], runs[name]
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     for step in steps:
         with monkeypatch.context() as patch:
             interrupt_at(step, patch)
@@ -198,7 +204,8 @@ def test_an_interrupted_run_resumes_to_the_same_rows(name, steps, runs, tmp_path
         first = [row for row in finished.rows if row["seed"] == 0]
         assert without_seconds(distill.load(folder).rows) == without_seconds(first)
     last = "1" if name == "images" else "0-1"
-    assert torch.load(folder / f"seed-{last}.checkpoint", weights_only=True)["epochs"] == 1
+    checkpoint = torch.load(folder / f"seed-{last}.checkpoint", weights_only=True)
+    assert (len(checkpoint["history"]), checkpoint["done"]) == (1, 1)
     resumed = distill.run(experiment, tmp_path, progress=False, device="cpu")
     assert without_seconds(resumed.rows) == without_seconds(finished.rows)
     assert resumed.teacher == finished.teacher
@@ -293,22 +300,86 @@ def test_each_student_of_a_stack_is_trained_as_if_it_were_alone(tmp_path):
         torch.testing.assert_close(together[place], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_loss_that_is_not_finite_is_named_with_setting_and_seed(tmp_path, monkeypatch):
-    class Broken(torch.nn.Module):
-        def forward(self, student_logits, teacher_logits, labels):
-            return student_logits.mean() * torch.where(labels[0] >= 0, torch.nan, 1.0)
+class Broken(torch.nn.Module):
+    """Cross-entropy, and NaN from the fifth step on."""
 
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, student_logits, teacher_logits, labels):
+        self.calls += 1
+        value = F.cross_entropy(student_logits, labels)
+        return value * (math.nan if self.calls >= 5 else 1.0)
+
+
+@both
+def test_a_student_that_diverges_is_recorded_and_the_others_are_as_ever(
+    name, runs, tmp_path, monkeypatch
+):
     monkeypatch.setattr(losses, "PLDLoss", lambda temperature: Broken())
-    message = r"the loss of pld-t1 with seed 0 became nan in epoch 1, step 1; a lower learning"
-    with pytest.raises(FloatingPointError, match=message):
-        Distillation(SMALL, tmp_path, progress=False).train_students([0, 1], build("cnn", 0))
+    run = distill.run(EXPERIMENTS[name], tmp_path, progress=False, device="cpu")
+    lost = [row for row in run.rows if row["method"] == "pld"]
+    steps = 3 if name == "images" else 4
+    assert len(lost) == 4
+    for row in lost:
+        assert row["diverged"] == {"epoch": 2, "step": 5 - steps}
+        assert row["top1"] is row["top5"] is row["held_out_top1"] is None
+    others = [[row for row in r.rows if row["method"] != "pld"] for r in (run, runs[name])]
+    assert without_seconds(others[0]) == without_seconds(others[1])
+    assert not list(run.folder.glob("logits_pld*"))
+    with np.load(run.folder / "predictions.npz") as predictions:
+        assert "ce" in predictions
+        assert "pld-t4" not in predictions
+    text = " ".join(tables.report(run.rows, run.teacher).split())
+    assert "Diverged, so left out" in text
+    assert "PLD, T = 4, seed 1 (epoch 2, step" in text
+    assert "nan" not in text
+    assert "NaN" not in "".join(path.read_text() for path in run.folder.glob("*.json"))
+
+
+def test_a_student_whose_logits_cannot_be_stored_diverged_at_last(tmp_path, monkeypatch):
+    distillation = Distillation(SMALL, tmp_path, progress=False)
+    original = distillation.predict
+
+    def predict(network, inputs):
+        logits = original(network, inputs)
+        if logits.ndim == 3:
+            logits[1] = 1e6
+        return logits
+
+    monkeypatch.setattr(distillation, "predict", predict)
+    distillation.train_students([0, 1], build("cnn", 0))
+    _, row, *others = json.loads(distillation.part([0, 1]).read_text())["rows"]
+    assert (row["seed"], row["top1"], row["diverged"]) == (1, None, {"epoch": 3, "step": 4})
+    assert all("diverged" not in other for other in others)
+
+
+def test_a_rate_at_which_a_trial_diverges_is_not_picked(tmp_path):
+    screen = Screen(learning_rates=(1e30, 0.02), epochs=1)
+    experiment = replace(SMALL_IMAGES, methods=("ce", "pld"), screen=screen)
+    distillation = Distillation(experiment, tmp_path, progress=False)
+    distillation.pick_rates(build("resnet14", 0).eval())
+    assert set(distillation.rates.values()) == {0.02}
+    lines = json.loads((tmp_path / "screen.json").read_text())
+    assert {line["learning_rate"] for line in lines if line["held_out_top1"] is None} == {1e30}
+
+
+def test_a_run_stops_when_its_minutes_are_over_and_goes_on(runs, tmp_path):
+    for _ in range(4):
+        with pytest.raises(OutOfTime):
+            distill.run(SMALL_IMAGES, tmp_path, progress=False, device="cpu", minutes=0)
+    checkpoint = tmp_path / "resnet14" / "teacher.checkpoint"
+    assert torch.load(checkpoint, weights_only=True)["done"] == 1, "a step each time"
+    resumed = distill.run(SMALL_IMAGES, tmp_path, progress=False, device="cpu", minutes=60)
+    assert without_seconds(resumed.rows) == without_seconds(runs["images"].rows)
 
 
 @both
 def test_a_teacher_that_diverges_is_named(name, tmp_path):
     wild = replace(EXPERIMENTS[name].teacher_recipe, learning_rate=1e30)
     experiment = replace(EXPERIMENTS[name], teacher_recipe=wild)
-    message = r"the loss of the teacher became (nan|inf) in epoch 1, step \d; a lower learning"
+    message = r"the loss of the teacher is no longer finite in epoch 1, step \d; a lower learning"
     with pytest.raises(FloatingPointError, match=message):
         distill.run(experiment, tmp_path, progress=False, device="cpu")
 

@@ -12,7 +12,8 @@ from pld_edu.distill import train as training
 from pld_edu.distill.augment import crop_and_flip, draw_views, normalise
 from pld_edu.distill.experiment import Recipe
 from pld_edu.distill.networks import Stack, build
-from pld_edu.distill.objectives import make_loss
+from pld_edu.distill.objectives import StackedLoss, make_loss
+from pld_edu.distill.stopping import OutOfTime, Stop
 from pld_edu.distill.train import Learner, Samples, Trainer, batches, predict, to_device
 from pld_edu.results.methods import Setting
 from tests.support.small_images import RECIPE, slice_of_cifar100
@@ -171,10 +172,46 @@ def interrupt_in_the_second_epoch(students):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_resumes_to_the_same_bits(plain, splits, teacher, tmp_path):
+@pytest.mark.parametrize("steps", [2, 3, 4, 6])
+def test_a_stopped_training_is_saved_and_resumes_to_the_same_bits(
+    steps, plain, splits, teacher, tmp_path
+):
+    """In the midst of an epoch, at the end of one, or of all."""
+    stop = StopAfter(steps)
+    with pytest.raises(OutOfTime):
+        train(SETTINGS, splits, teacher, tmp_path / "broken", stop=stop)
+    saved = torch.load(tmp_path / "broken", weights_only=True)
+    assert 3 * len(saved["history"]) + saved["done"] == steps
+    resumed, history, _ = train(SETTINGS, splits, teacher, tmp_path / "broken")
+    assert_same(states(resumed), states(plain[0]))
+    assert history == plain[1]
+
+
+class StopAfter(Stop):
+    """Asks for a stop after so many steps, each of which looks whether there is one."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @property
+    def requested(self):
+        self.left -= 1
+        return self.left <= 0
+
+    def check(self):
+        if self.left <= 0:
+            raise OutOfTime
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_last_checkpoint(
+    plain, splits, teacher, tmp_path, monkeypatch
+):
     interrupt = interrupt_in_the_second_epoch(len(SETTINGS))
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     with pytest.raises(Interrupted):
         train(SETTINGS, splits, teacher, tmp_path / "broken", after_epoch=interrupt)
+    assert len(torch.load(tmp_path / "broken", weights_only=True)["history"]) == 1
     resumed, history, _ = train(SETTINGS, splits, teacher, tmp_path / "broken")
     assert_same(states(resumed), states(plain[0]))
     assert history == plain[1]
@@ -218,6 +255,7 @@ def test_what_a_gpu_does_is_what_a_cpu_does(recipe, tmp_path, request):
 def test_a_run_goes_on_on_another_device(recipe, begun_on, tmp_path, monkeypatch):
     plain, _ = train_smooth(recipe, tmp_path / "plain")
     interrupt = interrupt_in_the_second_epoch(2)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     monkeypatch.setattr(training, "GraphedStep", lambda step: step)
     monkeypatch.setattr(training, "can_capture", lambda device: begun_on == "gpu")
     with pytest.raises(Interrupted):
@@ -248,24 +286,82 @@ class Broken(nn.Module):
         return student_logits.mean() * (math.nan if self.calls >= 5 else 1.0)
 
 
-def test_a_loss_that_is_not_finite_is_named_with_epoch_and_step(splits, tmp_path):
-    fine = Learner(build("resnet8", 0), lambda s, t, y: F.cross_entropy(s, y))
-    learners = {"ce": fine, "pld-t4": Learner(build("resnet8", 0), Broken())}
-    message = "the loss of pld-t4 became nan in epoch 2, step 2; a lower learning rate may help"
-    with pytest.raises(FloatingPointError, match=message):
-        Trainer(learners, splits[0], RECIPE, 0).fit(tmp_path / "checkpoint", progress=False)
-    assert torch.load(tmp_path / "checkpoint", weights_only=True)["epochs"] == 1
+def test_a_student_that_diverges_is_stopped_and_noted_and_the_others_go_on(
+    splits, tmp_path, monkeypatch
+):
+    """Those that are left are as without it; on a GPU a graph without it is captured."""
+    captured = []
+    monkeypatch.setattr(training, "can_capture", lambda device: True)
+    monkeypatch.setattr(training, "GraphedStep", lambda step: captured.append(step) or step)
+
+    def fit(name, others):
+        fine = Learner(build("resnet8", 0), lambda s, t, y: F.cross_entropy(s, y))
+        trainer = Trainer({"ce": fine, **others}, splits[0], RECIPE, 0)
+        trainer.fit(tmp_path / name, progress=False)
+        return trainer, fine.network.state_dict()
+
+    lost = build("resnet8", 0)
+    trainer, found = fit("two", {"pld-t4": Learner(lost, Broken())})
+    assert trainer.diverged == {"pld-t4": {"epoch": 2, "step": 2}}
+    assert [list(line) for line in trainer.history] == [["ce", "pld-t4"], ["ce"]]
+    assert len(captured) == 2
+    _, expected = fit("one", {})
+    assert_same(found, expected)
+    saved = torch.load(tmp_path / "two", weights_only=True)
+    assert saved["diverged"] == trainer.diverged
 
 
-def test_a_student_that_diverged_is_named_before_a_loss_refuses_its_logits(
+def test_without_any_learner_left_a_training_ends(splits, tmp_path):
+    broken = Broken()
+    trainer = Trainer({"pld-t4": Learner(build("resnet8", 0), broken)}, splits[0], RECIPE, 0)
+    trainer.fit(tmp_path / "checkpoint", progress=False)
+    assert trainer.diverged == {"pld-t4": {"epoch": 2, "step": 2}}
+    assert broken.calls == 5
+    again = Trainer({"pld-t4": Learner(build("resnet8", 0), broken)}, splits[0], RECIPE, 0)
+    again.fit(tmp_path / "checkpoint", progress=False)
+    assert (again.diverged, broken.calls) == (trainer.diverged, 5)
+
+
+def test_a_student_with_infinite_logits_diverged_though_losses_refuse_them(
     splits, teacher, tmp_path
 ):
     student = build("resnet8", 0)
     with torch.no_grad():
         student.classifier.bias[0] = math.inf
     learners = {"kd-t1": Learner(student, losses.KDLoss(1.0))}
-    with pytest.raises(FloatingPointError, match=r"kd-t1 became inf in epoch 1, step 1;"):
-        Trainer(learners, splits[0], RECIPE, 0, teacher).fit(tmp_path / "c", progress=False)
+    trainer = Trainer(learners, splits[0], RECIPE, 0, teacher)
+    trainer.fit(tmp_path / "c", progress=False)
+    assert trainer.diverged == {"kd-t1": {"epoch": 1, "step": 1}}
+
+
+def test_a_student_of_a_stack_that_diverges_leaves_the_others_as_they_are(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    data = Samples(torch.randn(40, 40, generator=generator), torch.arange(40) % 10)
+    teacher_logits = torch.randn(40, 10, generator=generator)
+    recipe = Recipe(epochs=3, batch_size=20, learning_rate=0.01, weight_decay=0.1)
+
+    def fit(spoil):
+        networks = [build("mlp32", seed) for seed in (0, 1)] * 2
+        if spoil:
+            with torch.no_grad():
+                networks[1] = copy.deepcopy(networks[1])
+                next(networks[1].parameters())[0, 0] = math.inf
+        names = ("ce 0", "ce 1", "pld 0", "pld 1")
+        loss = StackedLoss([make_loss(s) for s in (SETTINGS[0], SETTINGS[3])])
+        stack = Stack(networks)
+        trainer = Trainer(
+            {"all": Learner(stack, loss, names)}, data, recipe, (0, 1), teacher_logits
+        )
+        trainer.fit(tmp_path / f"{spoil}", progress=False)
+        return trainer, predict(stack, data.inputs)
+
+    trainer, found = fit(spoil=True)
+    plain, expected = fit(spoil=False)
+    assert trainer.diverged == {"ce 1": {"epoch": 1, "step": 1}}
+    others = [0, 2, 3]
+    assert_same(found[others], expected[others])
+    for line, its in zip(trainer.history, plain.history, strict=True):
+        assert line == {name: own for name, own in its.items() if name != "ce 1"}
 
 
 def test_predictions_do_not_depend_on_how_images_are_grouped(splits, monkeypatch):

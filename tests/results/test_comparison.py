@@ -103,3 +103,22 @@ def test_one_seed_gives_means_and_differences_but_no_verdict():
     assert lines[PLD1].to_ce.mean == 53.0 - 50.0
     assert math.isnan(lines[PLD1].to_ce.low)
     assert lines[PLD1].to_ce.verdict == "one seed: no verdict"
+
+
+def test_a_student_that_diverged_is_left_out_and_pairs_are_those_of_common_seeds():
+    rows = make_rows(TOP1 | {KD1: [51.0, None, 55.5], PLD1: [None, 55.5, 57.0]}, HELD_OUT)
+    for row in rows:
+        if row["top1"] is None:
+            row["held_out_top1"] = None
+    lines = {(line.setting, line.picked): line for line in compare(rows)}
+    assert lines[KD1, False].top1 == pytest.approx(by_hand([51.0, 55.5]), rel=1e-12)
+    assert lines[KD1, False].to_ce == pytest.approx(by_hand([1.0, 1.5]), rel=1e-12)
+    assert lines[PLD1, False].to_kd.mean == 57.0 - 55.5
+    assert lines[PLD1, False].to_kd.verdict == "one seed: no verdict"
+    # It had the best held-out accuracy, 55 against 54, in the seeds that are left.
+    assert (PLD4, True) in lines
+
+
+def test_settings_without_a_seed_in_common_are_not_compared():
+    found = paired_difference([1.0, math.nan], [math.nan, 2.0])
+    assert (found.verdict, f"{found:+.2f}") == ("no seed in common", "-")

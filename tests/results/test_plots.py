@@ -111,6 +111,18 @@ def test_learning_curves_show_means_over_seeds_and_ce_in_every_panel():
         assert np.diff(heights).min() > 0.05, "names must not cover each other"
 
 
+def test_a_student_that_diverged_is_not_drawn():
+    first = CURVES[0] | {"seed": 99, "epoch": 1, "held_out_top1": 0.0}
+    drawn, expected = (
+        [line.get_ydata() for axes in plots.learning_curves(lines).axes for line in axes.lines]
+        for lines in ([*CURVES, first], CURVES)
+    )
+    np.testing.assert_array_equal(drawn, expected)
+    lost = [row | {"top1": None} if row["method"] == "kd" else row for row in ROWS]
+    (axes,) = plots.comparison(lost).axes
+    assert "diverged" in {text.get_text() for text in axes.texts}
+
+
 def test_reliability_diagrams_show_accuracies_and_the_error():
     generator = np.random.default_rng(3)
     found = {

@@ -101,3 +101,21 @@ def test_a_report_of_one_seed_says_that_it_proves_nothing():
     assert line.split() == ["KD", "1", "51.25", "+1.25", "one", "seed:", "no", "verdict"]
     assert "nan" not in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_report_names_the_students_that_diverged_and_has_no_nan():
+    rows = make_rows(
+        {CE: [50, 51, 52], KD1: [50, None, 56], PLD1: [None] * 3},
+        dict.fromkeys((CE, KD1, PLD1), 50.0),
+    )
+    for row in rows:
+        if row["top1"] is None:
+            row |= {"held_out_top1": None, "diverged": {"epoch": 2, "step": 7}}
+    text = report(rows, TEACHER)
+    left_out = "Diverged, so left out of means and of differences, which take the other seeds:"
+    lost = [f"PLD, T = 1, seed {seed} (epoch 2, step 7)" for seed in range(3)]
+    sentence = f"{left_out} {'; '.join(['KD, T = 1, seed 1 (epoch 2, step 7)', *lost])}."
+    assert sentence in " ".join(text.split())
+    assert "nan" not in text
+    (line,) = [line for line in text.splitlines() if line.split()[:2] == ["PLD", "1"]]
+    assert " ".join(line.split()) == "PLD 1 - - no seed in common - no seed in common"
