@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from .cases import Case, Floats
 from .formula import (
@@ -252,7 +251,7 @@ class PLD(Formula):
             "log": lambda: log_softmax(t / tau),
             "squared": lambda: q**2,
             "root": lambda: np.sqrt(q),
-            "sigmoid": lambda: expit(t / tau),
+            "sigmoid": lambda: 1.0 / (1.0 + np.exp(-t / tau)),
             "over batch": lambda: softmax(t / tau, axis=-2),
             "standardised": lambda: softmax(standardise(t) / tau),
         }
