@@ -69,10 +69,10 @@ class Case(Answer):
 
 
 @cache
-def cases() -> tuple[Case, ...]:
-    """All cases of the vector file, for instance to parametrise a test over them."""
-    data = json.loads(VECTORS.read_text(encoding="utf-8"))
-    return tuple(_from_json(entry) for entry in data["cases"])
+def cases(loss: str = "pld") -> tuple[Case, ...]:
+    """All cases of a loss's vector file, for instance to parametrise a test over them."""
+    data = json.loads(_file(loss).read_text(encoding="utf-8"))
+    return tuple(_from_json(loss, entry) for entry in data["cases"])
 
 
 def random_cases(rng: np.random.Generator) -> tuple[Case, ...]:
@@ -94,14 +94,29 @@ def nan_case() -> Case:
     )
 
 
-def _from_json(entry: dict[str, Any]) -> Case:
-    def with_arrays(values: dict[str, Any]) -> dict[str, Any]:
-        return {k: np.array(v) if isinstance(v, list) else v for k, v in values.items()}
+def _file(loss: str) -> Path:
+    return VECTORS if loss == "pld" else VECTORS.with_name(f"vectors_{loss}_v1.json")
 
-    entry = with_arrays(entry)
-    pld = Answer(*(entry[key] for key in ("loss_per_row", "loss", "gradient")))
-    answers = {"pld": pld, "uniform": Answer(**with_arrays(entry.pop("uniform")))}
-    return Case(**entry | {"answers": answers, "flags": tuple(entry["flags"])})
+
+def _from_json(loss: str, entry: dict[str, Any]) -> Case:
+    own = _answer(entry)
+    terms = {"uniform": entry["uniform"]} if "uniform" in entry else entry.get("terms", {})
+    t = np.array(entry["teacher_logits"])
+    return Case(
+        **vars(own),
+        answers={loss: own} | {name: _answer(numbers) for name, numbers in terms.items()},
+        student_logits=np.array(entry["student_logits"]),
+        teacher_logits=t,
+        labels=np.array(entry.get("labels", t.argmax(axis=-1))),
+        temperature=entry.get("temperature", 1.0),
+        flags=tuple(entry["flags"]),
+        **{key: entry[key] for key in ("id", "comment", "tolerance")},
+    )
+
+
+def _answer(numbers: dict[str, Any]) -> Answer:
+    rows = numbers.get("loss_per_row", [])
+    return Answer(np.array(rows), numbers["loss"], np.array(numbers["gradient"]))
 
 
 def _random_case(number: int, rows: int, classes: int, rng: np.random.Generator) -> Case:

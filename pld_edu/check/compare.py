@@ -35,12 +35,16 @@ class CheckedCase:
     def expected(self) -> Floats:
         """Right value: [], or [N] without reduction."""
         per_row = self.right.over_batch == "none"
+        if not self._shares:
+            return self.right.value(self.case).real
         answer = self._mix(attrgetter("loss_per_row" if per_row else "loss"))
         return np.asarray(answer * self._rows)
 
     @cached_property
     def expected_gradient(self) -> Floats:
         """Right gradient [N, C]; without reduction each row's own."""
+        if not self._shares:
+            return self.right.gradient(self.case)
         rows = len(self.case.labels) if self.right.over_batch == "none" else 1
         return self._mix(attrgetter("gradient")) * self._rows * rows
 
@@ -102,13 +106,14 @@ class CheckedCase:
         pairs: list[tuple[Any, Any]] = [(self.got, type(variant).value)]
         if gradients and self.got_gradient is not None:
             pairs.append((self.got_gradient, type(variant).gradient))
+        size = sum(map(abs, variant.coefficients)) * self._rows
         t = self.case.teacher_logits
         orders: list[Floats | None] = [None]
         if "ties" in self.flags:
             orders = [t - 1e-6 * np.array(p) for p in permutations(range(t.shape[-1]))]
         return any(
             all(
-                self._reproduced(x, of(variant, self.case, keys=keys).real, slack)
+                self._reproduced(x, of(variant, self.case, keys=keys).real, slack, size)
                 for x, of in pairs
             )
             for keys in orders
@@ -130,8 +135,13 @@ class CheckedCase:
 
     def _mix(self, number: Callable[[Answer], Any]) -> Any:
         """A number of the published answers, each times its share in the right loss."""
-        shares = self.right.shares(self.case).items()
-        return sum(share * number(self.case.answers[key]) for key, share in shares)
+        return sum(a * number(self.case.answers[key]) for key, a in self._shares.items())
+
+    @cached_property
+    def _shares(self) -> dict[str, float]:
+        """What the right loss holds of the published answers; nothing if they do not hold it."""
+        shares = self.right.shares(self.case)
+        return shares if shares.keys() <= self.case.answers.keys() else {}
 
     @property
     def _rows(self) -> int:
@@ -141,17 +151,26 @@ class CheckedCase:
     @property
     def _scale(self) -> float:
         """How many times larger than the published ones the right numbers are at most."""
-        return sum(map(abs, self.right.shares(self.case).values())) * self._rows
+        shares = self._shares.values() or self.right.coefficients
+        return sum(map(abs, shares)) * self._rows
 
-    def _agree(self, got: Floats, wanted: Floats, slack: float = 1.0, size: float = 1.0) -> bool:
-        """Whether numbers are equal up to `slack` times float32's tolerance for their size."""
-        allowed = self.case.tolerance["float32"]
-        absolute = allowed["absolute"] * self._scale * size
-        return same(got, wanted, slack * allowed["relative"], slack * absolute)
+    @property
+    def allowed(self) -> tuple[float, float]:
+        """Absolute and relative tolerance of a loss of size 1."""
+        tolerance = self.case.tolerance["float32"]
+        return tolerance["absolute"], tolerance["relative"]
 
-    def _reproduced(self, got: Floats, wanted: Floats, slack: float) -> bool:
+    def _agree(
+        self, got: Floats, wanted: Floats, slack: float = 1.0, size: float | None = None
+    ) -> bool:
+        """Whether numbers are equal up to `slack` times the tolerance for their size."""
+        absolute, relative = self.allowed
+        size = self._scale if size is None else size
+        return same(got, wanted, slack * relative, slack * absolute * size)
+
+    def _reproduced(self, got: Floats, wanted: Floats, slack: float, size: float) -> bool:
         """`_agree`, for numbers that may be larger than the right ones, and so their rounding."""
-        size = float(np.abs(wanted).max(initial=1.0))
+        size = float(np.abs(wanted).max(initial=size))
         return np.isfinite(size) and self._agree(got, wanted, slack, size)
 
 

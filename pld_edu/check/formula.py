@@ -54,6 +54,8 @@ class Formula:
         Name of a mistake to a switch whose value is solved for, and to changes that go with it.
     remarks : frozenset
         Names that are conventions of this loss, not mistakes.
+    blends : tuple of dict
+        Ways to add cross-entropy that need no name of their own.
     """
 
     name: ClassVar[str]
@@ -67,6 +69,7 @@ class Formula:
     rows: ClassVar[int] = 1
     solved: ClassVar[Mapping[str, tuple[str, tuple[Changes, ...]]]] = {}
     remarks: ClassVar[frozenset[str]] = frozenset()
+    blends: ClassVar[tuple[Changes, ...]] = ({}, {"ce_reduced": "alike"})
 
     over_batch: str = "mean"  # or "sum", "twice", "none"
     over_classes: str = "sum"  # or "mean"
@@ -77,7 +80,7 @@ class Formula:
     clip: float = np.inf  # largest student logit that counts
     log: str = "exact"  # or another way to the logarithm of a probability
     eps: float = 0.0
-    padding: tuple[str, int] | None = None  # see `padded`
+    padding: tuple[str, Any] | None = None  # see `padded`
     factor: float = 1.0
     ce: float = 0.0  # coefficient of cross-entropy
     ce_reduced: str = "apart"  # or "alike", "multiplied": by the power of the temperature too
@@ -124,10 +127,11 @@ class Formula:
         s, t = (t, s) if self.swapped else (s, t)
         if np.isfinite(self.clip):
             s = np.where(abs(s.real) > self.clip, np.copysign(self.clip, s.real), s)
-        y = case.labels if self.label_from == "data" else t.real.argmax(axis=-1)
+        if keys is None or self.swapped:
+            keys = case.student_logits if self.swapped else case.teacher_logits
+        y = case.labels if self.label_from == "data" else keys.argmax(axis=-1)
         tau = case.temperature if self.temperature is None else self.temperature
         given = replace(case, student_logits=s, teacher_logits=t, labels=y, temperature=tau)
-        keys = t.real if keys is None or self.swapped else keys
         with np.errstate(all="ignore"):
             return {term: self.part(term, given, keys) for term in terms or self.terms}
 
@@ -180,7 +184,7 @@ class Formula:
         tau = tau[..., 0] if tau.ndim else tau
         return reduce(rows * tau**self.tau_power if power else rows, self.over_batch)
 
-    def padded(self, classes: int) -> float:
+    def padded(self, classes: int) -> Any:
         """How many classes of logit 0 are counted beside the given ones."""
         match self.padding:
             case None:
@@ -189,7 +193,7 @@ class Formula:
                 return float(-classes % number)
             case "length", number:
                 return float(max(number - classes, 0))
-        return float(self.padding[1])
+        return self.padding[1]
 
 
 def reduce(rows: Numbers, how: str) -> Numbers:
@@ -200,10 +204,10 @@ def reduce(rows: Numbers, how: str) -> Numbers:
     return total if how == "sum" else total / rows.shape[-1] ** (2 if how == "twice" else 1)
 
 
-def log_softmax(x: Numbers, axis: int = -1, padding: float = 0.0) -> Numbers:
+def log_softmax(x: Numbers, axis: int = -1, padding: Any = 0.0) -> Numbers:
     """``x_c - log(sum_l exp(x_l) + padding)``, for complex numbers too."""
     largest = x.real.max(axis=axis, keepdims=True)
-    if padding:
+    if np.any(padding):
         largest = np.maximum(largest, 0.0)
     x = x - largest
     return x - np.log(np.exp(x).sum(axis=axis, keepdims=True) + padding * np.exp(-largest))

@@ -35,7 +35,10 @@ class KD(Softened):
         "probabilities-as-input": ({"input": "probabilities"},),
         "no-softmax": ({"input": "logits"},),
         "log-target-misused": ({"divergence": "exp of target"},),
-        "mse-on-probabilities": ({"divergence": "mse"}, {"divergence": "mse", "over_classes": "mean"}),
+        "mse-on-probabilities": (
+            {"divergence": "mse"},
+            {"divergence": "mse", "over_classes": "mean"},
+        ),
         "mse-on-logits": (
             {"divergence": "mse of logits"},
             {"divergence": "mse of logits", "over_classes": "mean"},

@@ -14,7 +14,15 @@ from .formula import Changes
 from .pld import MISTAKES, PLD
 
 POSITION = tuple({"weights": x} for x in ("position", "position, unscaled"))
-LEFT_OUT = ("label", "extra", "temperature", "student-temp", "uniform", "cross-entropy", "mean-over-cl")
+LEFT_OUT = (
+    "label",
+    "extra",
+    "temperature",
+    "student-temp",
+    "uniform",
+    "cross-entropy",
+    "mean-over-cl",
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,11 @@ class ListMLE(PLD):
     mistakes: ClassVar[dict[str, tuple[Changes, ...]]] = {
         "position-weights": POSITION,
         "mean-over-list": ({"over_classes": "mean"},),
-        **{k: v for k, v in MISTAKES.items() if not k.startswith(LEFT_OUT) and k != "position-weights"},
+        **{
+            k: v
+            for k, v in MISTAKES.items()
+            if not k.startswith(LEFT_OUT) and k != "position-weights"
+        },
         "sum-over-classes": (),
     }
 

@@ -100,6 +100,11 @@ class PLD(Formula):
     source: ClassVar[str] = "arXiv 2506.12542"
     terms: ClassVar[dict[str, str]] = {"factor": "PLD", "ce": "cross-entropy", "kd": "KD's term"}
     mistakes: ClassVar[dict[str, tuple[Changes, ...]]] = MISTAKES
+    blends: ClassVar[tuple[Changes, ...]] = (
+        {"ce_reduced": "multiplied"},
+        {},
+        {"ce_reduced": "multiplied", "ce_softened": True},
+    )
     solved: ClassVar[dict[str, tuple[str, tuple[Changes, ...]]]] = {
         "temperature-fixed": ("weight_temperature", ({},)),
         "truncated": ("top", ({}, {"cut": True})),
@@ -182,7 +187,7 @@ class PLD(Formula):
         """Class pi_k at each rank [N, K]; K is not C if the label is there twice or not at all."""
         sort_by = {
             "teacher": keys,
-            "student": case.student_logits.real,
+            "student": case.student_logits.real.reshape(-1, *keys.shape)[0],
             "class": np.broadcast_to(-np.arange(keys.shape[-1]), keys.shape),
         }[self.sort_by]
         sign = 1.0 if self.direction == "descending" else -1.0

@@ -1,6 +1,6 @@
 """What KD, DKD and DIST share: the student's softened distribution beside the teacher's.
 
-    p = softmax(t / tau),  q = softmax(s / tau)
+p = softmax(t / tau),  q = softmax(s / tau)
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,9 @@ class Softened(Formula):
     def describe(self, name: str) -> str | None:
         match name:
             case "eps-in-log":
-                return f"{self.eps:.2g} {EPS[self.log]} inside the logarithm drowns unlikely classes."
+                return (
+                    f"{self.eps:.2g} {EPS[self.log]} inside the logarithm drowns unlikely classes."
+                )
             case "temperature-squared":
                 return "Cross-entropy too is multiplied by the temperature squared."
         return super().describe(name)
@@ -109,6 +111,6 @@ class Softened(Formula):
             case "student" | "both":
                 return np.log(np.exp(log_q) + self.eps)
             case "clamp":
-                floor = np.log(self.eps) if self.eps else -np.inf
+                floor = np.log(self.eps)
                 return np.where(log_q.real < floor, floor, log_q)
         return log_q
