@@ -155,7 +155,7 @@ def _report(
 ) -> Report:
     """Compare results, wherever they come from, and say what explains them."""
     checked = compare(results, right, reasons)
-    causes = diagnose(checked)
+    checked, causes = diagnose(checked)
     answered = any(r.state in ("ok", "hangs", "crashes") for r in results)
     wrong = any(c.bad for c in checked) or any(c.kind == "mistake" for c in causes)
     if any(getattr(c.right, "weights", "") == "ones" for c in checked):

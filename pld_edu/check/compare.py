@@ -65,6 +65,13 @@ class CheckedCase:
         return self.shape_right and self._agree(self.got, self.expected)
 
     @cached_property
+    def gradient_right(self) -> bool:
+        """Whether the gradient is right within the tolerance."""
+        return self.got_gradient is not None and self._agree(
+            self.got_gradient, self.expected_gradient
+        )
+
+    @cached_property
     def finite(self) -> bool:
         """Whether the call gave nothing but ordinary numbers, as many as it should."""
         return self.result.state == "ok" and self.shape_right and bool(np.isfinite(self.got).all())

@@ -4,51 +4,51 @@ The plain cases decide on the variant of the loss: it must reproduce every one o
 then compared with that variant: large and spread logits, gradients, side effects.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from .cases import Floats
 from .compare import CheckedCase
-from .engine import Relation, common_factor, describe_relation, find_mistake, is_finite
+from .engine import Relation, describe_relation, is_finite
+from .family import LOSSES
 from .formula import Formula
 from .report import Cause
+from .search import Found, Search, Stack, solved
 
-ENOUGH = 4  # Cases a variant must reproduce before it counts as an explanation.
-SMALL = 16  # Logits in a case up to which gradients of candidates are compared too.
-PLAIN_EPS = 1e-9  # An eps from here on shows in plain cases.
-FACTORS = {-1.0: "sign-flipped", 1 / math.log(2): "log-base", 1 / math.log(10): "log-base"}
 SLACK, HALF_PRECISION_SLACK = 3.0, 1000.0
 NUMERICAL = frozenset({"large", "spread", "extreme"})  # Here rounding is put to the test.
+NOT_THE_LOSS = {"cross-entropy-only", "student-unused", "part-missing", "sign-flipped"}
+WIDE = {"eps": np.geomspace(1e-40, 0.5, 200), "clip": np.geomspace(1.0, 200.0, 200)}
 
-Candidate = tuple[Formula, tuple[str, ...]]  # with the names of its mistakes
 
-
-def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
-    """Every cause that can be told from these numbers, mistakes first."""
+def diagnose(checked: list[CheckedCase]) -> tuple[list[CheckedCase], list[Cause]]:
+    """The cases beside the right loss in the caller's coefficients; every cause, mistakes first."""
     bad = [c for c in checked if c.bad]
     plain = [c for c in checked if c.finite and "plain" in c.flags and not c.failure_expected]
     causes = list(_failures(checked))
     half = _low_precision_dtype(checked)
     slack = HALF_PRECISION_SLACK if half else SLACK
-    found = explain(plain, slack)
+    found = explain(plain, checked[0].right, slack) if plain else None
+    if found and found.variant.eps:  # Spread logits show it best.
+        found = replace(found, variant=_solved(checked, found.variant)[1])
+    if found and isinstance(found.variant, type(checked[0].right)):
+        checked = [replace(c, right=found.right) for c in checked]
+        bad = [c for c in checked if c.bad]
     if half and bad:
         sentence = f"Every result is a {half} number: {half} arithmetic inside."
         causes.append(Cause.of("low-precision", [c for c in bad if c.finite], sentence))
-    if found is not None:
-        variant, names = found
-        explained = [c for c in bad if c.reproduced_by(variant, slack=slack, gradients=False)]
-        causes += [Cause.of(name, explained, _sentence(name, variant)) for name in names]
+    if found:
+        causes += _found_causes(found, bad, slack)
         if not half:
-            numerical, variant = _numerical_causes(checked, variant)
+            numerical, variant = _numerical_causes(checked, found.variant)
             smooth = [c for c in bad if not numerical or NUMERICAL.isdisjoint(c.flags)]
             causes += numerical + _gradient_causes(smooth, variant)
     elif any(c.bad for c in plain):
-        causes.append(_unknown([c for c in bad if c.finite]))
+        causes += _unexplained(plain, bad)
     causes += _other_mistakes(checked)
     if bad and not any(cause.kind == "mistake" for cause in causes):
         causes.append(_unknown(bad))
@@ -57,116 +57,36 @@ def diagnose(checked: Sequence[CheckedCase]) -> list[Cause]:
     for cause in (*causes, *_remarks(checked, passes)):
         first = merged.get(cause.name, replace(cause, explains=0))
         merged[cause.name] = replace(first, explains=first.explains + cause.explains)
-    return list(merged.values())
+    return checked, list(merged.values())
 
 
-def explain(plain: Sequence[CheckedCase], slack: float) -> Candidate | None:
-    """The right loss, one mistake, a factor, a blend, or a pair; None if nothing fits."""
-    if len(plain) < ENOUGH:
-        return None
-
-    def distinguishes(c: CheckedCase) -> tuple[bool, bool, bool]:
-        rows, classes = c.case.student_logits.shape
-        return c.case.temperature != 1.0, rows > 1, 3 <= classes <= 12
-
-    # Cases that tell most mistakes apart come first: they end a comparison early.
-    plain = sorted(plain, key=distinguishes, reverse=True)
-    small = [c for c in plain if c.case.size <= SMALL]
-    right = plain[0].right
-    singles: list[Candidate] = [
-        (variant, (name,))
-        for name, changed in right.mistakes.items()
-        for variant in (replace(right, **changes) for changes in changed)
-        if variant != right
-    ]
-
-    def fits(candidate: Candidate) -> bool:
-        return all(c.reproduced_by(candidate[0], slack=slack, gradients=False) for c in plain)
-
-    def fits_gradients(candidate: Candidate) -> bool:
-        return all(c.reproduced_by(candidate[0], slack=slack) for c in small)
-
-    groups: tuple[Iterable[Candidate], ...] = (
-        [(right, ())],
-        singles,
-        _scaled(plain, right),
-        _blends(plain, right),
-        _pairs(right),
-        (scaled for variant, names in singles for scaled in _scaled(plain, variant, names)),
-    )
-    found = (find_mistake(candidates, fits, fits_gradients) for candidates in groups)
-    return next(filter(None, found), None)
+def explain(plain: Sequence[CheckedCase], right: Formula, slack: float) -> Found | None:
+    """The right loss, up to three mistakes in it, or another loss; None if nothing fits."""
+    own = [Search(right, plain, slack)]
+    kinds = [kind for kind in LOSSES.values() if kind is not type(right)]
+    others = [Search(kind(over_batch=right.over_batch), plain, slack) for kind in kinds]
+    for searches, levels in ((own, (0, 1)), (others, (0, 1)), (own, (2, 3)), (others, (2,))):
+        for number, search in product(levels, searches):
+            found = search.level(number)
+            if found and (search in own or not NOT_THE_LOSS & set(found.names)):
+                return found
+    return None
 
 
-def _pairs(right: Formula) -> Iterator[Candidate]:
-    """Two mistakes at once that do not touch the same step."""
-    for (first, ones), (second, others) in combinations(right.mistakes.items(), 2):
-        for one, other in product(ones, others):
-            # A smaller eps shows on spread logits alone, where it is looked for afterwards.
-            if not one.keys() & other.keys() and other.get("eps", 1.0) >= PLAIN_EPS:
-                variant = replace(right, **one, **other)
-                if variant != right and variant.possible:
-                    yield variant, (first, second)
-
-
-def _scaled(
-    plain: Sequence[CheckedCase], variant: Any, names: tuple[str, ...] = ()
-) -> Iterator[Candidate]:
-    """``a L``: the variant times a factor, if two cases with large losses agree on one."""
-    big = [c for c in plain if "ties" not in c.flags and np.abs(c.expected).max() > 0.1][:2]
-    if len(big) == 2:
-        values = _join(variant.value(c.case).real for c in big)
-        a = common_factor(_join(c.got for c in big), values, rtol=1e-3)
-        if a is not None:
-            near = [name for b, name in FACTORS.items() if math.isclose(a, b, rel_tol=1e-4)]
-            name = near[0] if near else "constant-factor"
-            yield replace(variant, factor=a, ce=a * variant.ce, kd=a * variant.kd), (*names, name)
-
-
-def _blends(plain: Sequence[CheckedCase], right: Any) -> Iterator[Candidate]:
-    """``a L + b M``: the right loss plus a term that people add, a and b by least squares."""
-    plain = [c for c in plain if "ties" not in c.flags]
-    got = _join(c.got for c in plain)
-    for name, extra in (("extra-cross-entropy", "ce"), ("extra-kd", "kd")):
-        alone = [replace(right, **{"factor": a, extra: 1.0 - a}) for a in (1.0, 0.0)]
-        columns = [_join(variant.value(c.case).real for c in plain) for variant in alone]
-        (a, b), *_ = np.linalg.lstsq(np.stack(columns, axis=1), got)
-        if abs(b) > 1e-3:
-            yield replace(right, **{"factor": a, extra: b}), (name,)
+def _found_causes(found: Found, bad: Sequence[CheckedCase], slack: float) -> Iterator[Cause]:
+    """The mistakes in what was found, and which loss it is if it is another."""
+    variant = found.variant
+    explained = [c for c in bad if c.reproduced_by(variant, slack=slack, gradients=False)]
+    if bad and not isinstance(variant, type(bad[0].right)):
+        sentence = f"This is {variant.title} ({variant.source}): {variant.words}."
+        yield Cause.of("another-loss", explained, sentence)
+    for name in found.names:
+        cause = Cause.of(name, explained, variant.describe(name))
+        yield replace(cause, kind="remark") if name in variant.remarks else cause
 
 
 def _join(values: Iterable[Floats]) -> Floats:
     return np.concatenate([np.ravel(v) for v in values])
-
-
-def _sentence(name: str, variant: Any) -> str | None:
-    """What to say of this mistake in this variant; None for the usual sentence."""
-    factor = variant.factor
-    match name:
-        case "constant-factor":
-            return f"{factor:.6g} times what it should be, in every case."
-        case "log-base":
-            base = round(math.exp(1 / factor))
-            return f"{factor:.4f} = 1/ln {base} times: logarithms to base {base}."
-        case "temperature-fixed":
-            tau = variant.weight_temperature
-            return f"The weights have temperature {tau:g}, whatever was asked for."
-        case "truncated":
-            return f"Only the first {variant.top} ranks count; the rest is dropped."
-        case "eps-in-log":
-            place = {
-                "raw sum": "added to the sum of exponentials",
-                "probability": "added to the probability",
-                "clamp": "as a lower bound of the probability",
-            }.get(variant.log, "added to the sum of exponentials (after the largest is taken out)")
-            return f"{variant.eps:.2g} {place} inside the logarithm drowns unlikely choices."
-        case "extra-cross-entropy" | "extra-kd" if (factor, variant.ce + variant.kd) != (1.0, 1.0):
-            term = "KD's term" if name == "extra-kd" else "cross-entropy"
-            terms = ((factor, "the right loss"), (variant.ce + variant.kd, term))
-            parts = [f"{a:.4g} times {what}".removeprefix("1 times ") for a, what in terms]
-            text = " plus ".join(parts)
-            return f"{text[0].upper()}{text[1:]}."
-    return None
 
 
 def _failures(checked: Sequence[CheckedCase]) -> Iterator[Cause]:
@@ -212,15 +132,10 @@ def _numerical_causes(checked: Sequence[CheckedCase], variant: Any) -> tuple[lis
     if all(c.reproduced_by(variant, gradients=False) for c in failing):
         return [], variant
     causes = []
-    spread = [c for c in checked if "spread" in c.flags and c.finite]
-    eps = [replace(variant, **changes) for changes in variant.mistakes["eps-in-log"]]
-    found = find_mistake(
-        eps if spread and variant.log == "exact" else (),
-        lambda eps: all(c.reproduced_by(eps, gradients=False) for c in spread),
-    )
-    explained = [c for c in failing if found and c.reproduced_by(found, gradients=False)]
-    if found and explained:
-        causes.append(Cause.of("eps-in-log", explained, _sentence("eps-in-log", found)))
+    name, found = _solved(checked, variant)
+    explained = [c for c in failing if name and c.reproduced_by(found, gradients=False)]
+    if explained:
+        causes.append(Cause.of(name, explained, found.describe(name)))
         failing = [c for c in failing if c not in explained]
         variant = found
     if failing:
@@ -229,11 +144,28 @@ def _numerical_causes(checked: Sequence[CheckedCase], variant: Any) -> tuple[lis
         name, what = "loses-precision", "Digits are lost"
         if not np.isfinite(values).all() or np.abs(values).max() > 1e30:
             name, what = "overflow", "exp() overflows or underflows"
+        elif hasattr(variant, "tail") and all("spread" in c.flags for c in failing):
+            name, what = "cancellation", "Small tails are lost in a difference"
         elif (values == 0.0).any():
             name, what = "nan-to-zero", "A failure is turned into 0"
         where = f"at student logits of {worst.case.scale:.0f} ({worst.id})"
         causes.append(Cause.of(name, failing, f"{what} {where}: {_difference(worst)}."))
     return causes, variant
+
+
+def _solved(checked: Sequence[CheckedCase], variant: Any) -> tuple[str, Any]:
+    """An eps, a clamp or a mask that explains the spread logits, by name, and its variant."""
+    wide = [c for c in checked if c.finite and {"spread", "large"} & set(c.flags)]
+    bare = replace(variant, log="exact", eps=0.0) if variant.eps else variant
+    if not any("spread" in c.flags for c in wide) or bare.log != "exact":
+        return "", variant
+    stacks = [Stack([c]) for c in wide]
+    for name, (field, ways) in variant.solved.items():
+        for way in ways if field in WIDE else ():
+            made = solved(replace(bare, **way), field, WIDE[field], stacks, fit=False)
+            if all(c.reproduced_by(made, slack=SLACK, gradients=False) for c in wide):
+                return name, made
+    return "", variant
 
 
 def _gradient_causes(bad: Sequence[CheckedCase], variant: Formula) -> list[Cause]:
@@ -302,6 +234,18 @@ def _remarks(checked: Sequence[CheckedCase], passes: bool) -> Iterator[Cause]:
     other = [c for c in checked if c.outcome == "convention"]
     if other:
         yield Cause.of("other-ties", other)
+
+
+def _unexplained(plain: Sequence[CheckedCase], bad: Sequence[CheckedCase]) -> Iterator[Cause]:
+    """What can be said where no variant gives the numbers."""
+    slopes = [c for c in plain if c.got_gradient is not None and not c.result.gradient_error]
+    if Search(plain[0].right, plain, HALF_PRECISION_SLACK).level(0):
+        text = "Right to two or three digits: half precision, or rounding, somewhere inside."
+        yield Cause.of("low-precision", [c for c in bad if c.finite], text)
+    elif slopes and all(c.gradient_right for c in slopes):
+        yield Cause.of("constant-added", [c for c in bad if c.finite])
+    else:
+        yield _unknown([c for c in bad if c.finite])
 
 
 def _unknown(bad: Sequence[CheckedCase]) -> Cause:

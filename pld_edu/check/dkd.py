@@ -1,6 +1,6 @@
 """DKD with mistakes in it.
 
-The right loss (Zhao et al. 2022) of one row with label y, p = softmax(t / tau), q = softmax(s / tau):
+The right loss (Zhao et al. 2022) of one row, label y, p = softmax(t / tau), q = softmax(s / tau):
 
     TCKD = KL((p_y, 1 - p_y) || (q_y, 1 - q_y))                  the label against the rest
     NCKD = KL(p_c / (1 - p_y), c != y || q_c / (1 - q_y), c != y)   within the rest

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .cases import Case, Floats
 
-Numbers = NDArray[np.inexact]
+Numbers = NDArray[Any]
 Changes = dict[str, Any]
 STEP = 1e-30
 
@@ -96,6 +96,13 @@ class Formula:
         """Of the terms, in their order."""
         return tuple(getattr(self, term) for term in self.terms)
 
+    @property
+    def words(self) -> str:
+        """The terms with their coefficients, such as "0.1 CE + 0.9 T^2 KL"."""
+        names = {t: n.removeprefix("T^2 " * (self.tau_power != 2)) for t, n in self.terms.items()}
+        used = [(a, names[t]) for t in reversed(names) if (a := getattr(self, t))]
+        return " + ".join(f"{a:.4g} {name}".removeprefix("1 ") for a, name in used) or "0"
+
     def value(self, case: Case, s: Numbers | None = None, keys: Floats | None = None) -> Numbers:
         """Value on a case: [...], or [..., N] without reduction.
 
@@ -123,17 +130,18 @@ class Formula:
         terms: Iterable[str] | None = None,
     ) -> dict[str, Numbers]:
         """Some terms of the loss, or all, without their coefficients."""
-        s, t = case.student_logits if s is None else s, case.teacher_logits
-        s, t = (t, s) if self.swapped else (s, t)
+        given: tuple[Numbers, Numbers]
+        given = case.student_logits if s is None else s, case.teacher_logits
+        s, t = given[::-1] if self.swapped else given
         if np.isfinite(self.clip):
             s = np.where(abs(s.real) > self.clip, np.copysign(self.clip, s.real), s)
         if keys is None or self.swapped:
             keys = case.student_logits if self.swapped else case.teacher_logits
         y = case.labels if self.label_from == "data" else keys.argmax(axis=-1)
         tau = case.temperature if self.temperature is None else self.temperature
-        given = replace(case, student_logits=s, teacher_logits=t, labels=y, temperature=tau)
+        made = replace(case, student_logits=s, teacher_logits=t, labels=y, temperature=tau)
         with np.errstate(all="ignore"):
-            return {term: self.part(term, given, keys) for term in terms or self.terms}
+            return {term: self.part(term, made, keys) for term in terms or self.terms}
 
     def part(self, term: str, case: Case, keys: Floats) -> Numbers:
         """One term of the loss on a case whose student's logits may be complex."""

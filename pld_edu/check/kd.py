@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from .cases import Case, Floats
-from .formula import Changes, Numbers, softmax
+from .formula import Changes, Numbers
 from .softened import SOFTENED, Softened
 
 
@@ -49,9 +49,6 @@ class KD(Softened):
     reversed: bool = False  # KL(q || p)
     divergence: str = "kl"  # or another of `rows`
     input: str = "log-probabilities"  # what stands for log q: or "probabilities", "logits"
-
-    def shares(self, case: Case) -> dict[str, float]:
-        return super().shares(case)
 
     def describe(self, name: str) -> str | None:
         if name == "no-softmax":

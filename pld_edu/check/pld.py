@@ -10,7 +10,7 @@ The right loss (arXiv 2506.12542) of one row with student logits s, teacher logi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from .formula import (
 )
 
 EPS_PLACES = ("sum", "attached sum", "raw sum", "probability", "clamp")
+PLAIN = (1.0, 1.0, 0.0), (1.0, 0.0, 1.0)  # coefficients of a term that is simply added
 EPS = {
     "probability": "added to the probability",
     "clamp": "as a lower bound of the probability",
@@ -152,6 +153,11 @@ class PLD(Formula):
                 return f"{self.eps:.2g} {place} inside the logarithm drowns unlikely choices."
             case "mask-not-infinite":
                 return f"Masked classes have the logit {np.log(self.eps):.4g}, not -infinity."
+            case "extra-cross-entropy" | "extra-kd" if self.coefficients not in PLAIN:
+                what = {"factor": "the right loss", "ce": "cross-entropy", "kd": "KD's term"}
+                used = [(getattr(self, t), x) for t, x in what.items() if getattr(self, t)]
+                text = " plus ".join(f"{a:.4g} times {x}".removeprefix("1 times ") for a, x in used)
+                return f"{text[0].upper()}{text[1:]}."
         return super().describe(name)
 
     def details(self, case: Case) -> dict[str, Floats]:
@@ -296,5 +302,5 @@ class PLD(Formula):
         tau = case.temperature
         log_q = log_softmax(case.teacher_logits / tau)
         rows = (np.exp(log_q) * (log_q - log_softmax(case.student_logits / tau))).sum(axis=-1)
-        tau = np.asarray(tau)[..., 0] if np.ndim(tau) else tau
-        return reduce(tau**2 * rows, "none" if self.over_batch == "none" else "mean")
+        row_tau: Any = np.asarray(tau)[..., 0] if np.ndim(tau) else tau
+        return reduce(row_tau**2 * rows, "none" if self.over_batch == "none" else "mean")

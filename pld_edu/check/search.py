@@ -53,7 +53,9 @@ class Stack:
 
     def __init__(self, checked: Sequence[CheckedCase], limit: float = np.inf) -> None:
         inputs = ("student_logits", "teacher_logits", "labels")
-        piled = {name: np.stack([getattr(c.case, name) for c in checked]) for name in inputs}
+        piled: dict[str, Any] = {
+            name: np.stack([getattr(c.case, name) for c in checked]) for name in inputs
+        }
         tau: Any = np.array([c.case.temperature for c in checked])[:, None, None]
         self.case: Case = replace(checked[0].case, **piled, temperature=tau)
         self.got: Floats = np.stack([c.got for c in checked])
@@ -259,7 +261,9 @@ class Search:
         return replace(right, temperature=variant.temperature) if self.unknown_tau else right
 
 
-def solved(variant: Any, field: str, grid: Floats, stacks: Sequence[Stack]) -> Any:
+def solved(
+    variant: Any, field: str, grid: Floats, stacks: Sequence[Stack], *, fit: bool = True
+) -> Any:
     """The variant with the value of a switch that fits best, from ever finer grids."""
 
     def value_of(x: Any) -> Any:
@@ -267,19 +271,20 @@ def solved(variant: Any, field: str, grid: Floats, stacks: Sequence[Stack]) -> A
 
     for _ in range(1 if field == "padding" else ROUNDS):
         tried = replace(variant, **{field: value_of(grid[:, None, None, None])})
-        misfit = np.nan_to_num(_misfit(tried, stacks), nan=np.inf)
+        misfit = np.nan_to_num(_misfit(tried, stacks, fit), nan=np.inf)
         at = int(misfit.argmin())
         best = grid[at]
         if field != "padding":
             grid = np.geomspace(grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)], POINTS)
     short = [float(f"{best:.{digits}g}") for digits in (1, 2, 3)]
     made = [replace(variant, **{field: value_of(value)}) for value in (*short, float(best))]
-    return next((m for m in made if _misfit(m, stacks) < misfit.min() + SHORT), made[-1])
+    return next((m for m in made if _misfit(m, stacks, fit) < misfit.min() + SHORT), made[-1])
 
 
-def _misfit(variant: Any, stacks: Sequence[Stack]) -> Floats:
-    """Sum of squared relative errors; coefficients that are free are fitted."""
-    terms = [t for t in variant.terms if variant.free or getattr(variant, t)]
+def _misfit(variant: Any, stacks: Sequence[Stack], fit: bool) -> Floats:
+    """Sum of squared relative errors; coefficients that are free are fitted if asked for."""
+    fit = fit and bool(variant.free)
+    terms = [t for t in variant.terms if fit or getattr(variant, t)]
     got = np.concatenate([s.got.ravel() for s in stacks])
     scale = np.abs(got) + 0.1 * np.abs(got).mean() + 1e-300
     parts = [variant.parts(s.case, terms=terms) for s in stacks]
@@ -292,7 +297,7 @@ def _misfit(variant: Any, stacks: Sequence[Stack]) -> Floats:
     )
     x, y = columns / scale[:, None], got / scale
     with np.errstate(all="ignore"):
-        if variant.free:
+        if fit:
             x = np.nan_to_num(x, nan=1e9, posinf=1e9, neginf=-1e9)
             a = np.einsum("...tk,k->...t", np.linalg.pinv(x, rcond=1e-10), y)
         else:
