@@ -13,7 +13,7 @@ import numpy as np
 
 from .cases import Floats
 from .compare import CheckedCase
-from .engine import Relation, describe_relation, is_finite
+from .engine import Relation, describe_relation, find_mistake, is_finite
 from .family import LOSSES
 from .formula import Formula
 from .report import Cause
@@ -155,17 +155,22 @@ def _numerical_causes(checked: Sequence[CheckedCase], variant: Any) -> tuple[lis
 
 def _solved(checked: Sequence[CheckedCase], variant: Any) -> tuple[str, Any]:
     """An eps, a clamp or a mask that explains the spread logits, by name, and its variant."""
-    wide = [c for c in checked if c.finite and {"spread", "large"} & set(c.flags)]
+    spread = [c for c in checked if c.finite and "spread" in c.flags]
     bare = replace(variant, log="exact", eps=0.0) if variant.eps else variant
-    if not any("spread" in c.flags for c in wide) or bare.log != "exact":
+    if bare.log != "exact" or all(c.reproduced_by(bare, slack=SLACK) for c in spread):
         return "", variant
-    stacks = [Stack([c]) for c in wide]
-    for name, (field, ways) in variant.solved.items():
-        for way in ways if field in WIDE else ():
-            made = solved(replace(bare, **way), field, WIDE[field], stacks, fit=False)
-            if all(c.reproduced_by(made, slack=SLACK, gradients=False) for c in wide):
-                return name, made
-    return "", variant
+    stacks = [Stack([c]) for c in spread]
+    candidates = (
+        (name, solved(replace(bare, **way), field, WIDE[field], stacks, fit=False))
+        for name, (field, ways) in variant.solved.items()
+        for way in (ways if field in WIDE else ())
+    )
+    found = find_mistake(
+        candidates,
+        lambda one: all(c.reproduced_by(one[1], slack=SLACK, gradients=False) for c in spread),
+        lambda one: all(c.reproduced_by(one[1], slack=SLACK) for c in spread),
+    )
+    return found or ("", variant)
 
 
 def _gradient_causes(bad: Sequence[CheckedCase], variant: Formula) -> list[Cause]:

@@ -17,6 +17,7 @@ Numbers = NDArray[Any]
 Changes = dict[str, Any]
 STEP = 1e-30
 
+LOST = tuple({"log": x} for x in ("maximum lost", "maximum lost, detached"))
 COMMON: dict[str, tuple[Changes, ...]] = {
     "sum-over-batch": ({"over_batch": "sum"},),
     "mean-over-batch": ({"over_batch": "mean"},),
@@ -133,7 +134,7 @@ class Formula:
         given: tuple[Numbers, Numbers]
         given = case.student_logits if s is None else s, case.teacher_logits
         s, t = given[::-1] if self.swapped else given
-        if np.isfinite(self.clip):
+        if np.any(np.isfinite(self.clip)):
             s = np.where(abs(s.real) > self.clip, np.copysign(self.clip, s.real), s)
         if keys is None or self.swapped:
             keys = case.student_logits if self.swapped else case.teacher_logits

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .cases import Case, Floats
 from .formula import (
     COMMON,
+    LOST,
     Changes,
     Formula,
     Numbers,
@@ -87,7 +88,7 @@ MISTAKES: dict[str, tuple[Changes, ...]] = {
         {"student": "standardised", "weights": "standardised"},
     ),
     "no-logarithm": ({"log": "no log"},),
-    "maximum-not-added-back": ({"log": "maximum lost"},),
+    "maximum-not-added-back": LOST,
     "eps-in-log": tuple({"log": place, "eps": 1e-8} for place in EPS_PLACES),
 }
 
@@ -273,7 +274,8 @@ class PLD(Formula):
         # Harmless without an eps; with one, it matters whether the largest logit is differentiated.
         largest = np.take_along_axis(s, s.real.argmax(axis=-1, keepdims=True), -1)
         raw = self.log in ("raw sum", "masked") or self.padding
-        shift = 0.0 * largest if raw else largest if self.log == "attached sum" else largest.real
+        attached = self.log in ("attached sum", "maximum lost")
+        shift = 0.0 * largest if raw else largest if attached else largest.real
         x = s - shift
         e = np.exp(x)
         total = np.flip(np.flip(e, -1).cumsum(axis=-1), -1)  # exp(R_k) = sum_{l >= k} exp(s_l)
@@ -291,7 +293,7 @@ class PLD(Formula):
                 return -np.log(np.where((e / total).real < self.eps, self.eps, e / total))
             case "no log":
                 return -e / total
-            case "maximum lost":
+            case "maximum lost" | "maximum lost, detached":
                 return np.log(total) - s
             case "masked":  # the classes before rank k stand in its sum
                 return np.log(total + self.eps * np.arange(s.shape[-1])) - x

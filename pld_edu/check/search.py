@@ -314,7 +314,7 @@ def _coefficient_names(variant: Any, columns: Floats) -> tuple[str, ...]:
     if variant.free:
         missing = min(map(abs, main)) <= NEAR_ZERO * abs(shares).max()
         flipped = min(shares) < -NEAR_ZERO * abs(shares).max()
-        return ("part-missing",) * missing + ("sign-flipped",) * flipped
+        return ("part-missing",) * int(missing) + ("sign-flipped",) * int(flipped)
     extra = tuple(EXTRA[t] for t in variant.terms if t in EXTRA and getattr(variant, t))
     if extra or variant.factor == 1.0:
         return extra

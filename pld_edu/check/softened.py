@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from .cases import Case, Floats
-from .formula import COMMON, Changes, Formula, Numbers, log_softmax, softmax, standardise
+from .formula import COMMON, LOST, Changes, Formula, Numbers, log_softmax, softmax, standardise
 
 EPS = {
     "student": "added to the student's probability",
@@ -32,7 +32,7 @@ SOFTENED: dict[str, tuple[Changes, ...]] = {
     "student-softmaxed": ({"student": "softmax"},),
     "softmax-over-batch": ({"axis": -2},),
     "standardised-logits": ({"standardised": True},),
-    "maximum-not-added-back": ({"log": "maximum lost"},),
+    "maximum-not-added-back": LOST,
     "eps-in-log": tuple({"log": place, "eps": 1e-8} for place in EPS),
 }
 
@@ -104,8 +104,9 @@ class Softened(Formula):
     def log_student(self, case: Case) -> Numbers:
         """``log q = log softmax(s / tau)``."""
         x = self.softened(case, "student")
-        if self.log == "maximum lost":
-            return log_softmax(x) - x.real.max(axis=-1, keepdims=True)
+        if self.log.startswith("maximum lost"):
+            largest = np.take_along_axis(x, x.real.argmax(axis=-1, keepdims=True), -1)
+            return log_softmax(x) - (largest if self.log == "maximum lost" else largest.real)
         log_q = log_softmax(x, self.axis, self.padded(x.shape[-1]))
         match self.log:
             case "student" | "both":
