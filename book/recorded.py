@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pld_edu.bench import report
-from pld_edu.results import plots
+from pld_edu.results import plots, tables
 from pld_edu.results.comparison import ComparisonRow, Interval, compare
 from pld_edu.results.methods import Setting
 
@@ -81,7 +81,8 @@ def chapter(folder: Path) -> str:
     )
     if len(seeds) == 1:
         return f"{opening}\n\n{without_intervals(rows)}"
-    parts = [opening, table(compare(rows)), *diverged(folder / "diverged.json")]
+    parts = [opening, table(compare(rows)), tables.diverged(rows)]
+    parts += diverged(folder / "diverged.json")
     parts.append(
         figure(
             f"{name}-comparison",
@@ -108,7 +109,8 @@ def diverged(path: Path) -> list[str]:
         return []
     said = []
     for row in json.loads(path.read_text(encoding="utf-8")):
-        end = f"Top-1 {row['top1']:.2f}%" if "top1" in row else row["message"]
+        lost = row.get("message", "no longer finite")
+        end = f"Top-1 {row['top1']:.2f}%" if row.get("top1") is not None else lost
         said.append(f"{student(row)}, seed {row['seed']}: {end}")
     return [f"Left out, since a seed diverged. {'; '.join(said)}."]
 

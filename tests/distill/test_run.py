@@ -420,7 +420,7 @@ def test_a_second_student_learns_from_the_same_teacher(runs, monkeypatch):
 
 def test_a_teacher_is_noted_with_what_it_depends_on(runs):
     note = json.loads((runs["images"].folder.parent / "resnet14" / "experiment.json").read_text())
-    recorded = Path(__file__).parents[2] / "notebooks/results/cifar100/resnet20/experiment.json"
+    recorded = Path(__file__).parents[2] / "notebooks/results/cifar100-sgd/resnet20/experiment.json"
     assert list(note) == list(json.loads(recorded.read_text()))
 
 

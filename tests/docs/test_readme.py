@@ -60,8 +60,8 @@ def test_table_is_the_one_of_the_recorded_rows() -> None:
 
 
 def test_order_on_cifar100_is_the_one_of_the_recorded_rows() -> None:
-    results = ROOT / "notebooks" / "results"
-    rows = json.loads((results / "cifar100" / "resnet20-resnet8" / "rows.json").read_text())
+    results = ROOT / "notebooks" / "results" / "cifar100-sgd"
+    rows = json.loads((results / "resnet20-resnet8" / "rows.json").read_text())
 
     def means(measure: str) -> dict[tuple[str, float | None], float]:
         found: dict[tuple[str, float | None], list[float]] = {}
@@ -78,7 +78,7 @@ def test_order_on_cifar100_is_the_one_of_the_recorded_rows() -> None:
     assert sorted(picked, key=picked.__getitem__) == ["ce", "pld", "kd", "dkd", "dist"]
     assert {(row["train_images"], row["epochs"]) for row in rows} == {(10_000, 8)}
 
-    scaled = json.loads((results / "cifar100-scale" / "resnet20-resnet8" / "rows.json").read_text())
+    scaled = json.loads((results / "control" / "resnet20-resnet8" / "rows.json").read_text())
     rivals = [r["top1"] for r in rows if r["seed"] == 0 and r["method"] in ("dist", "dkd")]
     for row in scaled:
         if row["method"] != "ce":

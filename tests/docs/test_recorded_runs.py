@@ -1,13 +1,18 @@
 """Every run that the notebooks show, recomputed from the logits stored beside it."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pld_edu.results.methods import Setting
+from pld_edu.results.records import NO_CLASS
+
 RESULTS = Path(__file__).resolve().parents[2] / "notebooks" / "results"
 LOGITS = sorted(RESULTS.rglob("logits_*.npz"))
+PREDICTIONS = sorted(RESULTS.rglob("predictions.npz"))
 
 
 def test_there_are_recorded_runs():
@@ -42,9 +47,37 @@ def test_recorded_accuracies_are_those_of_the_stored_logits(path):
     assert (row["top1"], row["top5"]) == (top1, top5)
 
 
+@pytest.mark.parametrize("path", PREDICTIONS, ids=lambda path: str(path.relative_to(RESULTS)))
+def test_recorded_accuracies_are_those_of_the_predicted_classes(path):
+    labels = np.load(path.with_name("labels.npy"))
+    rows = json.loads(path.with_name("rows.json").read_text())
+    top1 = {
+        (Setting(row["method"], row["temperature"]).name, row["seed"]): row["top1"] for row in rows
+    }
+    with np.load(path) as predictions:
+        for name in predictions:
+            for seed, own in enumerate(predictions[name]):
+                if (own != NO_CLASS).all():
+                    assert top1[name, seed] == 100 * np.mean(own == labels)
+
+
+def test_the_script_of_the_runs_with_sgd_has_their_settings():
+    home = RESULTS / "cifar100-sgd"
+    script = runpy.run_path(str(home / "record.py"))
+    for experiment in (script["RESNET"], script["MOBILENET"]):
+        note = json.loads(json.dumps(experiment.note))
+        folder = f"{experiment.teacher}-{experiment.student}"
+        assert note == json.loads((home / folder / "experiment.json").read_text())
+    control = home / "control" / "resnet20-resnet8"
+    assert json.loads((control / "experiment.json").read_text())["student"] == "resnet8"
+    rows = json.loads((control / "rows.json").read_text())
+    factors = {Setting(row["method"], row["temperature"]): row["loss_factor"] for row in rows}
+    assert factors == script["FACTORS"]
+
+
 @pytest.mark.parametrize(
     "folder",
-    sorted({path.parent for path in LOGITS}),
+    sorted({path.parent for path in (*LOGITS, *PREDICTIONS)}),
     ids=lambda path: str(path.relative_to(RESULTS)),
 )
 def test_a_recorded_run_is_complete(folder):
@@ -52,7 +85,9 @@ def test_a_recorded_run_is_complete(folder):
     settings = {(row["method"], row["temperature"]) for row in rows}
     seeds = {row["seed"] for row in rows}
     assert len(rows) == len(settings) * len(seeds), "every setting has every seed, once"
-    assert len(list(folder.glob("logits_*.npz"))) == len(settings) + 1, "and the teacher"
+    with_teacher = folder.parent.name != "control"  # which has the teacher of the run beside it
+    if logits := list(folder.glob("logits_*.npz")):
+        assert len(logits) == len(settings) + with_teacher
     experiment = json.loads((folder / "experiment.json").read_text())
     for key in ("dataset", "teacher", "student"):
         assert {row[key] for row in rows} == {experiment[key]}

@@ -55,7 +55,7 @@ def test_gain_by_the_recorded_control() -> None:
         at = {(r["method"], r["temperature"], r["seed"]): r["top1"] for r in rows}
         return at["pld", 4.0, 0]
 
-    accept("09.1", pld("cifar100-scale") - pld("cifar100"), "CE")
+    accept("09.1", pld("cifar100-sgd/control") - pld("cifar100-sgd"), "CE")
 
 
 def test_bars_of_the_control_are_those_of_notebook_10() -> None:

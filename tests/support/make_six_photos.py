@@ -12,7 +12,7 @@ from pld_edu.data import cifar100_slice, class_names
 from pld_edu.distill.networks import build
 from pld_edu.distill.train import predict
 
-TEACHER = Path(__file__).parents[2] / "notebooks" / "results" / "cifar100" / "resnet20"
+TEACHER = Path(__file__).parents[2] / "notebooks" / "results" / "cifar100-sgd" / "resnet20"
 FILE = TEACHER / "six_photos.npz"
 PICKED = {"maple_tree": 3, "bus": 0, "boy": 5, "shark": 3, "sea": 0, "tank": 2}  # which of its ten
 
