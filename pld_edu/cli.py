@@ -126,7 +126,7 @@ def _distill(options: Namespace) -> int:
     from .distill import jobs, run
     from .distill.networks import check_name
     from .distill.stopping import OutOfTime
-    from .results import plots, tables
+    from .results import plots, records, tables
 
     for name in (experiment.teacher, experiment.student):
         check_name(name, experiment.dataset)
@@ -151,7 +151,9 @@ def _distill(options: Namespace) -> int:
     if finished:
         print(f"{folder} holds this run already, finished; here it is. Remove it to train again.")
     plots.comparison(rows).savefig(folder / "figure.png")
-    print(f"\n{tables.report(rows, teacher)}\n\nRows, logits and figure.png are in {folder}")
+    hits = records.read_hits(folder, experiment.seeds)
+    text = tables.report(rows, teacher, experiment.primary, hits)
+    print(f"\n{text}\n\nRows, logits and figure.png are in {folder}")
     return 0
 
 

@@ -1,8 +1,8 @@
 """Is one method better than another? Paired differences over seeds, with intervals.
 
 All methods see the same seeds (initial weights and batches), so differences are taken seed by
-seed; one whose student diverged is left out. Intervals are 95% t intervals, each on its own: not
-corrected for how many there are.
+seed; one whose student diverged is left out. Intervals are 95% t intervals over the seeds, each on
+its own: not corrected for how many there are, unless `comparisons` says so.
 """
 
 import math
@@ -95,23 +95,47 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
     return fixed + [row(pick, True) for pick in picks.values() if pick.temperature is not None]
 
 
-def mean_interval(values: ArrayLike) -> Interval:
-    """The mean of one value per seed, and its interval: mean +- t_{0.975, n-1} std / sqrt(n).
+def mean_interval(values: ArrayLike, comparisons: int = 1) -> Interval:
+    """The mean of one value per seed, and its interval: mean +- t_{q, n-1} std / sqrt(n).
 
-    NaN, a student that diverged, is left out of the mean and of n.
+    q = 1 - 0.025 / m is Bonferroni's level for m `comparisons`: with a chance of at least 95% all m
+    intervals hold. NaN, a student that diverged, is left out of the mean and of n.
     """
     array = np.asarray(values, dtype=np.float64)
     kept = array[~np.isnan(array)]
     mean = float(kept.mean()) if len(kept) else math.nan
     if len(kept) < 2:
         return Interval(mean, math.nan, math.nan)
-    found = stats.ttest_1samp(kept, 0.0).confidence_interval(0.95)
+    found = stats.ttest_1samp(kept, 0.0).confidence_interval(1 - 0.05 / comparisons)
     return Interval(mean, float(found.low), float(found.high))
 
 
-def paired_difference(values: ArrayLike, others: ArrayLike) -> Interval:
-    """The mean of `values` - `others`, and its 95% t interval, over the seeds that both have."""
-    return mean_interval(np.subtract(values, others))
+def paired_difference(values: ArrayLike, others: ArrayLike, comparisons: int = 1) -> Interval:
+    """The mean of `values` - `others`, and its 95% t interval, over the seeds that both have.
+
+    With m `comparisons` it is one of m that hold together, as `mean_interval` says.
+    """
+    return mean_interval(np.subtract(values, others), comparisons)
+
+
+def sample_half_width(hits: ArrayLike, others: ArrayLike, comparisons: int = 1) -> float:
+    """How far test samples drawn anew may move the mean difference of two Top-1, in points.
+
+    Arrays [seeds, N] have 1 where a student is right, 0 where it is wrong, and NaN throughout the
+    row of a seed without a student; `pld_edu.results.records.read_hits` reads them. With d_i the
+    mean over the seeds that both have of the difference at sample i, the half width is
+
+        100 z_q std_i(d_i) / sqrt(N),    q = 1 - 0.025 / comparisons
+
+    where std / sqrt(N) is that of the mean under a bootstrap that draws samples for both alike. It
+    is no part of the interval over seeds, and about independent of it. NaN without a common seed.
+    """
+    both = np.subtract(hits, others)
+    both = both[~np.isnan(both).any(axis=-1)]
+    if not len(both):
+        return math.nan
+    spread = both.mean(axis=0).std() / math.sqrt(both.shape[-1])
+    return float(100 * stats.norm.ppf(1 - 0.025 / comparisons) * spread)
 
 
 def by_setting(rows: Iterable[Mapping[str, Any]], key: str) -> dict[Setting, np.ndarray]:

@@ -63,6 +63,25 @@ def write_predictions(
     write_atomically(path, lambda unfinished: np.savez_compressed(unfinished, **found))
 
 
+def read_hits(folder: Path, seeds: int) -> dict[Setting, np.ndarray]:
+    """For each setting, where its students are right: [seeds, N], 1 right, 0 wrong, NaN not there.
+
+    Empty for a run that has no ``predictions.npz``.
+    """
+    path = folder / "predictions.npz"
+    if not path.exists():
+        return {}
+    labels, found = np.load(folder / "labels.npy"), {}
+    with np.load(path) as predictions:
+        for name in predictions:
+            method, _, tau = name.partition("-t")
+            own = predictions[name][:seeds]
+            hits = np.full((seeds, len(labels)), np.nan)
+            hits[: len(own)] = np.where(own == NO_CLASS, np.nan, own == labels)
+            found[Setting(method, float(tau) if tau else None)] = hits
+    return found
+
+
 def provenance() -> dict[str, Any]:
     """Versions, and the git commit if this package runs from a source checkout."""
     import torch

@@ -4,17 +4,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from .comparison import ComparisonRow, by_setting, compare, mean_interval
+import numpy as np
+
+from .comparison import (
+    ComparisonRow,
+    by_setting,
+    compare,
+    mean_interval,
+    paired_difference,
+    sample_half_width,
+)
 from .methods import TITLES, Setting
 
 
-def report(rows: Iterable[Mapping[str, Any]], teacher: Mapping[str, Any]) -> str:
+def report(
+    rows: Iterable[Mapping[str, Any]],
+    teacher: Mapping[str, Any],
+    primary: Sequence[tuple[Setting, Setting]] = (),
+    hits: Mapping[Setting, np.ndarray] | None = None,
+) -> str:
     """Everything that a run has found, in several paragraphs of at most 120 columns.
 
-    `rows` and `teacher` are what a run's ``rows.json`` and ``teacher.json`` hold. Raises
+    `rows` and `teacher` are what a run's ``rows.json`` and ``teacher.json`` hold; `primary` are the
+    comparisons that were chosen before it, and `hits` what `records.read_hits` reads. Raises
     ValueError as `pld_edu.results.comparison.compare` does.
     """
-    rows = list(rows)
+    rows, hits = list(rows), hits or {}
     student, seeds = rows[0]["student"], len({row["seed"] for row in rows})
     first, last = teacher["temperatures"][0], teacher["temperatures"][-1]
     if seeds == 1:
@@ -26,14 +41,14 @@ def report(rows: Iterable[Mapping[str, Any]], teacher: Mapping[str, Any]) -> str
         intervals = (
             f"Brackets: 95% intervals over {seeds} student seeds (initial weights and batch "
             "order), with one\nteacher, training set and test set, each on its own."
-        )
+        ) + from_samples(hits)
     nearly = first["cosine_to_ce"] > 0.99
     closeness = "cross-entropy in all but name" if nearly else "differ from cross-entropy"
     return f"""\
 Teacher {teacher["name"]}: {teacher["parameters"]:,} parameters, Top-1 {teacher["top1"]:.1f}%. \
 Student {student}: {teacher["student_parameters"]:,} parameters.
 
-{comparison_table(compare(rows))}
+{primary_table(rows, primary, hits)}{comparison_table(compare(rows))}
 {diverged(rows)}
 {intervals} Lines at T = 1 are set against KD at T = 1,
 picked ones against KD at the T picked for KD; the pick has the best held-out accuracy:
@@ -60,6 +75,36 @@ def diverged(rows: Iterable[Mapping[str, Any]]) -> str:
         return ""
     left_out = "Diverged, so left out of means and of differences, which take the other seeds"
     return fill(f"{left_out}: {'; '.join(lost)}.", 100) + "\n"
+
+
+def primary_table(
+    rows: Iterable[Mapping[str, Any]],
+    primary: Sequence[tuple[Setting, Setting]],
+    hits: Mapping[Setting, np.ndarray],
+) -> str:
+    """The comparisons that were chosen before the run, and the title of all others; or nothing."""
+    if not primary:
+        return ""
+    top1, m = by_setting(rows, "top1"), len(primary)
+    together = {1: "", 2: " over both together"}.get(m, f" over all {m} together")
+    lines = [f"Chosen before the run, 95%{together} (over student seeds):"]
+    for ours, theirs in primary:
+        found = paired_difference(top1[ours], top1[theirs], m)
+        lines.append(f"  {ours.title}, minus {theirs.title}: {found:+.2f} {found.verdict}")
+        if ours in hits and theirs in hits:
+            width = sample_half_width(hits[ours], hits[theirs], m)
+            lines[-1] += f"; test samples drawn anew: +-{width:.2f}"
+    return "\n".join([*lines, "", "Exploratory, not corrected:", "", ""])
+
+
+def from_samples(hits: Mapping[Setting, np.ndarray]) -> str:
+    """A sentence on what the choice of test samples adds to the differences to cross-entropy."""
+    ce = Setting("ce", None)
+    widths = [sample_half_width(own, hits[ce]) for s, own in hits.items() if s != ce and ce in hits]
+    if not widths:
+        return ""
+    low, high = np.nanmin(widths), np.nanmax(widths)
+    return f" Test samples\ndrawn anew move differences to CE by +-{low:.2f} to {high:.2f} (95%)."
 
 
 def comparison_table(comparison: Sequence[ComparisonRow]) -> str:

@@ -1,10 +1,17 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pld_edu.results.comparison import Interval, compare, mean_interval, paired_difference
+from pld_edu.results.comparison import (
+    Interval,
+    compare,
+    mean_interval,
+    paired_difference,
+    sample_half_width,
+)
 from tests.support.rows import CE, KD1, KD4, PLD1, PLD4, make_rows
 
 TOP1 = {
@@ -122,3 +129,29 @@ def test_a_student_that_diverged_is_left_out_and_pairs_are_those_of_common_seeds
 def test_settings_without_a_seed_in_common_are_not_compared():
     found = paired_difference([1.0, math.nan], [math.nan, 2.0])
     assert (found.verdict, f"{found:+.2f}") == ("no seed in common", "-")
+
+
+def test_several_comparisons_share_the_error_by_bonferroni():
+    values, others = [3.0, 1.0, 4.0, 1.0, 5.0], [2.0, 7.0, 1.0, 8.0, 2.0]
+    differences = np.subtract(values, others)
+    spread = np.std(differences, ddof=1) / math.sqrt(5)
+    found = paired_difference(values, others, comparisons=3)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(1 - 0.05 / 6, 4) * spread)
+    assert found.mean - found.low == pytest.approx(stats.t.ppf(1 - 0.05 / 6, 4) * spread)
+
+
+@pytest.mark.parametrize("comparisons", [1, 2])
+def test_the_half_width_from_test_samples_is_that_of_all_bootstrap_draws(comparisons):
+    hits = np.array([[1, 0, 1, 1, 0], [1, 1, 0, 1, 0], [np.nan] * 5])
+    others = np.array([[0, 0, 1, 0, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    means = [
+        100 * np.mean([hits[k, i] - others[k, i] for k in (0, 1) for i in drawn])
+        for drawn in itertools.product(range(5), repeat=5)
+    ]
+    expected = stats.norm.ppf(1 - 0.025 / comparisons) * np.std(means)
+    found = sample_half_width(hits, others, comparisons)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_a_common_seed_there_is_no_half_width():
+    assert math.isnan(sample_half_width([[math.nan, math.nan]], [[1, 0]]))

@@ -7,9 +7,11 @@ import pytest
 
 from pld_edu._files import write_json
 from pld_edu.results import records
+from pld_edu.results.methods import Setting
 from pld_edu.results.records import (
     claim,
     provenance,
+    read_hits,
     read_logits,
     round_logits,
     write_logits,
@@ -82,6 +84,18 @@ def test_predictions_of_more_seeds_are_added(tmp_path):
             "ce": [[3, 4], [7, 8]],
         }
         assert {found[name].dtype for name in found} == {np.dtype(np.uint8)}
+
+
+def test_hits_are_the_predictions_that_equal_the_labels(tmp_path):
+    assert read_hits(tmp_path, 2) == {}
+    np.save(tmp_path / "labels.npy", [5, 6])
+    pld = {"method": "pld", "temperature": 0.5}
+    write_predictions(tmp_path, [(pld | {"seed": 1}, [5, 7])])
+    write_predictions(tmp_path, [({"method": "ce", "temperature": None, "seed": 0}, [1, 6])])
+    found = read_hits(tmp_path, 2)
+    np.testing.assert_array_equal(found[Setting("pld", 0.5)], [[np.nan, np.nan], [1, 0]])
+    np.testing.assert_array_equal(found[Setting("ce", None)], [[0, 1], [np.nan, np.nan]])
+    assert [len(own) for own in read_hits(tmp_path, 1).values()] == [1, 1]
 
 
 def test_rows_of_unknown_origin_are_not_overwritten(tmp_path):

@@ -1,6 +1,13 @@
+import numpy as np
 import pytest
 
-from pld_edu.results.comparison import ComparisonRow, Interval
+from pld_edu.results.comparison import (
+    ComparisonRow,
+    Interval,
+    by_setting,
+    paired_difference,
+    sample_half_width,
+)
 from pld_edu.results.tables import comparison_table, held_out_table, report, saturation_table
 from tests.support.rows import CE, KD1, KD4, PLD1, make_rows
 
@@ -10,6 +17,7 @@ PLD_ROW = ComparisonRow(
     PLD1, False, Interval(51, 50, 52), Interval(1, -0.5, 2.5), Interval(-1, -1.5, -0.5)
 )
 KD4_ROW = KD_ROW._replace(setting=KD4, picked=True)
+HELD_OUT = dict.fromkeys((CE, KD1, PLD1), 50.0)
 TEMPERATURES = [
     {"temperature": 1.0, "mean_label_weight": 0.99, "share_above_99": 0.75, "cosine_to_ce": 0.999},
     {"temperature": 8.0, "mean_label_weight": 0.25, "share_above_99": 0.0, "cosine_to_ce": 0.73},
@@ -119,3 +127,23 @@ def test_a_report_names_the_students_that_diverged_and_has_no_nan():
     assert "nan" not in text
     (line,) = [line for line in text.splitlines() if line.split()[:2] == ["PLD", "1"]]
     assert " ".join(line.split()) == "PLD 1 - - no seed in common - no seed in common"
+
+
+def test_what_was_chosen_before_the_run_comes_first_with_corrected_intervals():
+    rows = make_rows({CE: [50, 51, 52], KD1: [50, 52, 57], PLD1: [53, 54, 60]}, HELD_OUT)
+    hits = {s: np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]]) for s in (CE, KD1)}
+    hits[PLD1] = np.array([[0, 1, 0, 1], [1, 1, 1, 0], [1, 1, 1, 1]])
+    text = report(rows, TEACHER, [(PLD1, KD1), (PLD1, CE)], hits)
+    lines = text.splitlines()
+    assert lines[2] == "Chosen before the run, 95% over both together (over student seeds):"
+    for line, theirs, name in zip(lines[3:5], (KD1, CE), ("KD, T = 1", "CE"), strict=True):
+        top1 = by_setting(rows, "top1")
+        found = paired_difference(top1[PLD1], top1[theirs], 2)
+        samples = sample_half_width(hits[PLD1], hits[theirs], 2)
+        expected = f"PLD, T = 1, minus {name}: {found:+.2f} {found.verdict}"
+        assert line == f"  {expected}; test samples drawn anew: +-{samples:.2f}"
+    assert lines[6] == "Exploratory, not corrected:"
+    samples = sample_half_width(hits[PLD1], hits[CE])
+    assert f"drawn anew move differences to CE by +-0.00 to {samples:.2f} (95%)." in text
+    assert "Chosen" not in report(rows, TEACHER)
+    assert max(map(len, lines)) <= 120
