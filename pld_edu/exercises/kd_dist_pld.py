@@ -1,6 +1,7 @@
 """Exercises for notebook 07: KD by hand, at rest, DIST's rows, temperature, and DKD's two parts."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pld_edu import losses
+from pld_edu.check.engine import as_array
 
 from .kinds import Code, Values, wrong
 from .numpy_to_pytorch import value_and_gradient
@@ -232,3 +234,46 @@ SPLIT = Code(
 )
 
 EXERCISES = (BY_HAND, WHO_LIFTS, WRITE_KD, WRITE_DIST, POWERS, SPLIT)
+
+LABEL_RISES = Values(
+    heading="07.a when the label rises",
+    right={"weight": 2 / 7},  # 0.5 lambda = 0.2 (1 - lambda)
+    hint="Cross-entropy pushes dog by +0.5, KD by -0.2. With which shares is their sum 0?",
+    praise="The usual 0.1 is below it: KD's student is still told to be less sure of dog.",
+    mistakes=(
+        wrong("kd-not-turned-down", 0.4)(
+            "Here KD keeps its full strength.", "Its share is 1 minus that of cross-entropy."
+        ),
+        wrong("shares-exchanged", 5 / 7)("This is KD's share.", "Asked is cross-entropy's."),
+    ),
+)
+
+
+def _test_on_the_ray(answer: Any) -> str | None:
+    """Whether four probabilities are on the ray of q = (0.1, 0.2, 0.3, 0.4), and none is q's."""
+    p, q = as_array(answer), np.array([0.1, 0.2, 0.3, 0.4])
+    if p is None or p.shape != (4,) or not (p >= 0).all() or not np.isclose(p.sum(), 1, atol=1e-6):
+        return "p is four probabilities, for car, cat, dog and fox, with the sum 1."
+    if np.ptp(p) < 1e-6:
+        return "no-direction"
+    if np.abs(p - q).min() < 1e-3:
+        return "Some probability is still the teacher's: change all four."
+    steps = np.diff(p)
+    return None if steps[0] > 0 and np.ptp(steps) < 1e-6 else "not-a-line"
+
+
+ON_THE_RAY = Code(
+    heading="07.b nothing right, and no loss",
+    test=_test_on_the_ray,
+    praise="Not one of the four is right, and DIST is 0.",
+    mistakes=(
+        wrong("no-direction", [0.25, 0.25, 0.25, 0.25])(
+            "The middle has no direction: its correlation counts as 0.", "Step off it, a little."
+        ),
+        wrong("not-a-line", [0.4, 0.3, 0.2, 0.1], [0.01, 0.09, 0.27, 0.63])(
+            "Against the teacher's, these lie on no rising line.", "Equal steps up from car to fox."
+        ),
+    ),
+)
+
+FILL_INS = (LABEL_RISES, ON_THE_RAY)
