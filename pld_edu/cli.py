@@ -63,13 +63,17 @@ def _add_distill(parser: ArgumentParser) -> None:
     goes_on = ". The same command goes on where this one stopped."
     parser.set_defaults(command=_distill, interrupted=goes_on)
     add = parser.add_argument
-    add("--dataset", choices=EXPERIMENTS, help="default: mnist1d, a minute; cifar100 wants a GPU")
-    add("--preset", choices=PRESETS, help="cifar100 on a small GPU, or on one core in an hour")
+    add("--dataset", choices=EXPERIMENTS, help="default: mnist1d; cifar100 wants a GPU")
+    presets = (
+        "fair: mnist1d, every method at its own learning rate, five teachers and data sets, two "
+        "minutes (default); one-recipe: mnist1d, one of each; small, cpu: cifar100"
+    )
+    add("--preset", choices=PRESETS, help=presets)
     add("--teacher", help="a network of pld_edu.distill.networks (default: the recipe's)")
     add("--student", help="the same")
     some = f"some of {' '.join(METHODS)} (default: all; mnist1d without dkd)"
     add("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=some)
-    every = "of every method but ce (default: 1 4; mnist1d 1 2 4 8)"
+    every = "of every method but ce (default: the preset's)"
     add("--temperatures", nargs="+", type=float, metavar="T", help=every)
     add("--seeds", type=int, help="students of each setting, of which a run may get more later")
     add("--epochs", type=int, help="of the students (default: the recipe's)")
@@ -130,8 +134,11 @@ def _distill(options: Namespace) -> int:
 
     for name in (experiment.teacher, experiment.student):
         check_name(name, experiment.dataset)
+    device = run.resolve_device(options.device)
+    if experiment.draws:
+        return _compare_fairly(experiment, options.out or Path("runs") / "mnist1d-fair")
     out = options.out or Path("runs") / experiment.dataset
-    folder, device = run.run_folder(experiment, out), run.resolve_device(options.device)
+    folder = run.run_folder(experiment, out)
     finished = run.is_finished(experiment, folder)
     if not finished and jobs.is_first():
         settings, seeds = len(experiment.settings), experiment.seeds
@@ -157,10 +164,24 @@ def _distill(options: Namespace) -> int:
     return 0
 
 
+def _compare_fairly(experiment: Experiment, folder: Path) -> int:
+    """Every method at its own learning rate and temperature, over draws of teacher and data."""
+    from .distill import fair
+    from .results import draws, plots
+
+    if fair.is_finished(folder):
+        print(f"{folder} holds this run already, finished; here it is. Remove it to train again.")
+    rows = fair.run(experiment, folder).rows
+    plots.over_draws(rows).savefig(folder / "figure.png")
+    print(f"\n{draws.report(rows, experiment.primary)}\n\nRows and figure.png are in {folder}")
+    return 0
+
+
 def _experiment(options: Namespace) -> Experiment:
     """The data set's experiment, or the preset's, with the changes that were asked for."""
     preset, dataset = options.preset, options.dataset
-    experiment = PRESETS[preset] if preset else EXPERIMENTS[dataset or "mnist1d"]
+    default = PRESETS["fair"] if dataset in (None, "mnist1d") else EXPERIMENTS[dataset]
+    experiment = PRESETS[preset] if preset else default
     if dataset not in (None, experiment.dataset):
         raise ValueError(f"--preset {preset} is for --dataset {experiment.dataset}")
     changes: dict[str, Any] = {}

@@ -7,13 +7,14 @@ import pytest
 
 import pld_edu
 from pld_edu import cli
+from pld_edu.distill import fair
 from pld_edu.distill import run as distill
 from tests.support.small_run import SMALL
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setitem(cli.EXPERIMENTS, "mnist1d", SMALL)
+    monkeypatch.setitem(cli.PRESETS, "one-recipe", SMALL)
 
 
 @pytest.mark.slow
@@ -68,7 +69,40 @@ def test_bad_arguments_end_with_status_2_and_a_sentence(arguments, sentence, cap
     assert sentence in capsys.readouterr().err
 
 
-def test_without_arguments_everything_is_at_its_default(monkeypatch):
+@pytest.mark.parametrize("arguments", [[], ["--dataset", "mnist1d"], ["--preset", "fair"]])
+def test_without_arguments_the_fair_comparison_is_made(arguments, monkeypatch):
+    asked = []
+
+    def run(experiment, folder):
+        asked.append((experiment, str(folder)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fair, "run", run)
+    assert cli.main(["distill", *arguments]) == 130
+    assert asked == [(cli.PRESETS["fair"], "runs/mnist1d-fair")]
+    assert asked[0][0].methods == ("ce", "kd", "dist", "pld")
+
+
+def test_the_fair_comparison_prints_its_table_and_a_sentence(tmp_path, capsys, monkeypatch):
+    methods = ("ce", "kd", "dist", "pld")
+    rows = [
+        {"method": method, "temperature": None if method == "ce" else 1.0, "learning_rate": 0.1}
+        | {"draw": draw, "seed": draw, "top1": 50.0 + place + 0.1 * draw**2 * (place + 1)}
+        for place, method in enumerate(methods)
+        for draw in range(3)
+    ]
+
+    def run(experiment, folder):
+        return fair.FairRun(folder, rows, [], [])
+
+    monkeypatch.setattr(fair, "run", run)
+    assert cli.main(["distill", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "Over 3 draws PLD is ahead of CE (+3.5), ahead of KD (+2.3), ahead of DIST" in shown
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_recipe_is_the_run_with_one_teacher(monkeypatch):
     asked = []
 
     def run(experiment, out, **options):
@@ -76,12 +110,8 @@ def test_without_arguments_everything_is_at_its_default(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(distill, "run", run)
-    assert cli.main(["distill"]) == 130
-    ((experiment, out),) = asked
-    assert experiment == cli.EXPERIMENTS["mnist1d"]
-    assert experiment.methods == ("ce", "kd", "dist", "pld")
-    assert experiment.seeds == 10
-    assert out == "runs/mnist1d"
+    assert cli.main(["distill", "--preset", "one-recipe"]) == 130
+    assert asked == [(cli.EXPERIMENTS["mnist1d"], "runs/mnist1d")]
 
 
 def test_every_option_reaches_the_experiment(monkeypatch):
@@ -115,7 +145,18 @@ def test_every_option_reaches_the_experiment(monkeypatch):
 
 
 def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
-    arguments = ["distill", "--methods", "ce", "pld", "--seeds", "3", "--epochs", "2"]
+    arguments = [
+        "distill",
+        "--preset",
+        "one-recipe",
+        "--methods",
+        "ce",
+        "pld",
+        "--seeds",
+        "3",
+        "--epochs",
+        "2",
+    ]
     arguments += ["--out", str(tmp_path)]
     assert cli.main(arguments) == 0
     first = capsys.readouterr()
@@ -145,12 +186,12 @@ def test_a_diverged_run_ends_with_status_1_and_a_sentence(small, tmp_path, capsy
         raise FloatingPointError("the loss of the teacher is no longer finite")
 
     monkeypatch.setattr(distill, "run", run)
-    assert cli.main(["distill", "--out", str(tmp_path)]) == 1
+    assert cli.main(["distill", "--preset", "one-recipe", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "pld-edu: the loss of the teacher is no longer finite\n"
 
 
 def test_a_run_out_of_time_ends_with_status_75_and_a_sentence(small, tmp_path, capsys):
-    arguments = ["distill", "--out", str(tmp_path), "--minutes", "0"]
+    arguments = ["distill", "--preset", "one-recipe", "--out", str(tmp_path), "--minutes", "0"]
     assert cli.main(arguments) == 75
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "The 0 minutes are over. The same command goes on where this one stopped."

@@ -8,17 +8,19 @@ from .. import needs_extra
 from .splits import Dataset, Split
 
 
-def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Dataset:
+def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000, *, draw: int = 0) -> Dataset:
     """MNIST-1D (Greydanus and Kobak 2024): ten digit shapes as noisy signals of length 40.
 
-    Each split is generated from a seed of its own (0, 1, 2) by the package `mnist1d`, which also
-    shifts and scales each split to mean 0 and std 1: inputs float32 [N, 40], labels int64 [N].
+    Each split is generated from a seed of its own by the package `mnist1d`, which also shifts and
+    scales each split to mean 0 and std 1: inputs float32 [N, 40], labels int64 [N].
 
     Parameters
     ----------
     train, held_out, test : int
         Samples in each split, a positive multiple of 10, since the ten classes are equally
         frequent; anything else is a ValueError.
+    draw : int
+        Another draw has other samples; the seeds of the splits are 3 draw, 3 draw + 1, 3 draw + 2.
     """
     sizes = train, held_out, test
     if any(size < 10 or size % 10 for size in sizes):
@@ -26,7 +28,9 @@ def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000) -> Datase
             "train, held_out and test must be positive multiples of 10 (ten equally frequent "
             f"classes), got {train}, {held_out} and {test}"
         )
-    return Dataset(*(_generate(size, seed) for seed, size in enumerate(sizes)))
+    if draw < 0:
+        raise ValueError(f"draws are counted from 0, got draw {draw}")
+    return Dataset(*(_generate(size, seed) for seed, size in enumerate(sizes, 3 * draw)))
 
 
 def _generate(samples: int, seed: int) -> Split:

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import needs_extra
 from .comparison import by_setting, compare, mean_interval
+from .draws import by_draw
 from .methods import COLOURS, METHODS, Setting
 from .metrics import Reliability
 
@@ -40,6 +41,37 @@ def comparison(rows: Iterable[Mapping[str, Any]]) -> Figure:
     axes.set_yticks(range(len(shown)), titles)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("Top-1 on the test set, %: students (pale), mean and 95% interval")
+    axes.tick_params(left=False)
+    return figure
+
+
+def over_draws(rows: Iterable[Mapping[str, Any]]) -> Figure:
+    """Each method's lead over the first one, draw by draw: pale dots; mean and 95% interval below.
+
+    `rows` are those of a fair comparison, `pld_edu.distill.fair`.
+    """
+    rows = list(rows)
+    top1, picked = by_draw(rows), {row["method"]: row for row in rows}
+    first, *others = top1
+    figure, ((axes,),) = _canvas(size=(6.0, 0.9 + 0.6 * len(others)))
+    titles = []
+    for place, method in enumerate(others):
+        _, _, colour, marker = METHODS[method]
+        lead = top1[method] - top1[first]
+        mean, low, high = mean_interval(lead)
+        axes.plot(lead, np.full(len(lead), place - 0.15), marker, color=colour, ms=6, alpha=0.4)
+        axes.plot([low, high], [place + 0.15] * 2, color=colour, lw=2)
+        axes.plot(mean, place + 0.15, marker, color=colour, ms=8, markeredgecolor="white")
+        axes.annotate(
+            f"{mean:+.1f}", (1.01, place), xycoords=("axes fraction", "data"), va="center"
+        )
+        titles.append(Setting(method, picked[method]["temperature"]).title)
+    axes.axvline(0, color="0.6", lw=1, zorder=0)
+    axes.set_yticks(range(len(others)), titles)
+    axes.set_ylim(len(others) - 0.5, -0.5)
+    axes.set_xlabel(
+        f"Top-1 minus that of {METHODS[first].title}, points: draws (pale), mean, interval"
+    )
     axes.tick_params(left=False)
     return figure
 

@@ -33,6 +33,15 @@ def test_a_split_is_what_the_package_makes_of_its_seed(small):
     np.testing.assert_array_equal(small.test.labels, made["y"])
 
 
+def test_another_draw_has_other_samples_in_every_split(small):
+    other = mnist1d(200, 100, 50, draw=1)
+    rows = np.concatenate([split.inputs for split in (*small, *other)])
+    assert len(np.unique(rows, axis=0)) == 700
+    np.testing.assert_array_equal(mnist1d(200, 100, 50, draw=0).test.inputs, small.test.inputs)
+    with pytest.raises(ValueError, match="counted from 0, got draw -1"):
+        mnist1d(draw=-1)
+
+
 def test_reproducible(small):
     for split, again in zip(small, mnist1d(200, 100, 50), strict=True):
         np.testing.assert_array_equal(split.inputs, again.inputs)

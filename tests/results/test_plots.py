@@ -139,3 +139,22 @@ def test_reliability_diagrams_show_accuracies_and_the_error():
         np.testing.assert_array_equal(heights, np.where(bins.samples, bins.accuracy, 0))
         assert axes.get_title().endswith(f": {100 * bins.expected_error:.1f}")
         assert axes.get_title().startswith(setting.method.upper())
+
+
+def test_leads_over_draws_are_those_of_the_rows():
+    top1 = {"ce": [50.0, 49.0, 51.0], "pld": [51.0, 51.0, 50.5]}
+    rows = [
+        {"method": method, "temperature": None if method == "ce" else 2.0, "draw": draw}
+        | {"top1": value + change}
+        for method, values in top1.items()
+        for draw, value in enumerate(values)
+        for change in (-1.0, 1.0)
+    ]
+    (axes,) = plots.over_draws(rows).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["PLD, T = 2"]
+    draws, interval, mean, _ = axes.get_lines()
+    lead = np.array([1.0, 2.0, -0.5])
+    np.testing.assert_array_equal(draws.get_xdata(), lead)
+    assert mean.get_xdata()[0] == pytest.approx(lead.mean())
+    half = stats.t.ppf(0.975, 2) * lead.std(ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose(interval.get_xdata(), [lead.mean() - half, lead.mean() + half])
