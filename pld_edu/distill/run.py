@@ -30,12 +30,13 @@ from ..results.records import (
     write_predictions,
 )
 from . import jobs
+from .augment import Views, crop_and_flip, draw_views, normalise
 from .experiment import Experiment
 from .networks import Stack, build, count_parameters
 from .objectives import StackedLoss, cross_entropy, make_loss
 from .saturation import saturation
 from .stopping import Stop
-from .train import Learner, Samples, Trainer, predict, to_device
+from .train import Learner, Samples, Trainer, batches, predict, to_device
 
 Row = dict[str, Any]
 Owners = dict[str, tuple[Setting, int]]  # the setting and seed of each student, by its name
@@ -333,8 +334,11 @@ class Distillation:
         pair = {name: getattr(experiment, name) for name in ("dataset", "teacher", "student")}
         device = torch.cuda.get_device_name(self.device) if on_gpu else "cpu"
         epochs = experiment.student_recipe.epochs
-        seconds = trainer.seconds / len(owners)  # they trained together
-        origin = {"seconds": seconds, "device": device} | provenance()
+        own = 1 / len(owners)  # they trained together
+        steps = len(trainer.history) * trainer.steps
+        pace = 1000 * trainer.training_seconds / steps if steps else None
+        times = {"seconds": own * trainer.seconds, "ms_per_step": pace and own * pace}
+        origin = times | {"device": device} | provenance()
         found, rows = chain.from_iterable(map(self.evaluate, trainer.networks)), []
         for (name, (setting, seed)), tested in zip(owners.items(), found, strict=True):
             row = pair | {**setting._asdict(), "seed": seed, "epochs": epochs}
@@ -404,7 +408,8 @@ class Distillation:
     def describe(self, teacher: nn.Module, history: list[Row]) -> None:
         """Write ``teacher.json``, unless it is there: sizes, accuracies, saturation, its history.
 
-        Its test logits, and the labels, go into files too.
+        Saturation is that on the training samples, `temperatures`, and on images also that on
+        `views` of them. Its test logits, and the labels, go into files too.
         """
         path = self.folder / "teacher.json"
         if path.exists():
@@ -416,19 +421,36 @@ class Distillation:
         logits, accuracies = found
         write_logits(self.folder, "teacher", logits, self.experiment.teacher_seed)
         untrained_student = self.build(self.experiment.student, 0)
-        t, s = (self.predict(z, self.train.inputs) for z in (teacher, untrained_student))
+        networks = teacher, untrained_student
+        plain = [self.predict(network, self.train.inputs) for network in networks]
         description = {
             "name": self.experiment.teacher,
             "parameters": count_parameters(teacher),
             "student_parameters": count_parameters(untrained_student),
             **accuracies,
-            "temperatures": [
-                {"temperature": tau} | saturation(t, self.train.labels, s, tau)
-                for tau in sorted({s.temperature or 1.0 for s in self.experiment.settings})
-            ],
+            "temperatures": self.saturation([*plain, self.train.labels]),
             "epochs": history,
         }
+        if self.experiment.images:
+            description["views"] = self.saturation(self.see_views(networks))
         write_json(path, description)
+
+    def see_views(self, networks: Iterable[nn.Module]) -> list[Tensor]:
+        """Logits of each network on what seed 0 sees in its first epoch, and the labels."""
+        size, samples = self.experiment.student_recipe.batch_size, len(self.train.labels)
+        parts = []
+        for step, rows in enumerate(batches(0, 0, samples, size)):
+            images, labels = (part[torch.from_numpy(rows)] for part in self.train)
+            views = Views(*(part.to(self.device) for part in draw_views(0, 0, step, size)))
+            seen = crop_and_flip(normalise(images), views)
+            parts.append([*(self.predict(network, seen) for network in networks), labels])
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+    def saturation(self, seen: Iterable[Tensor]) -> list[Row]:
+        """Of teacher logits, student logits and labels, at each temperature of the experiment."""
+        t, s, labels = seen
+        taus = sorted({setting.temperature or 1.0 for setting in self.experiment.settings})
+        return [{"temperature": tau} | saturation(t, labels, s, tau) for tau in taus]
 
     def part(self, seeds: Sequence[int]) -> Path:
         """The file of a job, ``seed-0.json``, or ``seed-0-9.json`` for several seeds."""

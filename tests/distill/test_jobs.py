@@ -63,6 +63,7 @@ def test_two_processes_give_the_rows_of_one(tmp_path, monkeypatch):
     two = run.load(tmp_path / "two" / one.folder.name)
     for row in [*one.rows, *two.rows]:
         assert row.pop("seconds") > 0
+        assert row.pop("ms_per_step") > 0
     assert two.rows == one.rows
     assert two.teacher == one.teacher
     names = sorted(path.name for path in one.folder.iterdir())

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pld_edu import data, losses
 from pld_edu.distill import run as distill
 from pld_edu.distill import train as training
+from pld_edu.distill.augment import crop_and_flip, draw_views, normalise
 from pld_edu.distill.experiment import Screen
 from pld_edu.distill.networks import build
 from pld_edu.distill.run import Distillation
@@ -45,7 +46,7 @@ def runs(tmp_path_factory):
 
 
 def without_seconds(rows):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "ms_per_step")} for row in rows]
 
 
 def logits_in(folder, name):
@@ -66,13 +67,14 @@ def test_one_row_for_each_setting_and_seed(name, runs):
     for row in rows:
         assert " ".join(row) == (
             "dataset teacher student method temperature seed epochs learning_rate top1 top5 "
-            "held_out_top1 seconds device versions commit"
+            "held_out_top1 seconds ms_per_step device versions commit"
         )
         assert row["dataset"] == experiment.dataset
         assert (row["teacher"], row["student"]) == (experiment.teacher, experiment.student)
         assert row["epochs"] == experiment.student_recipe.epochs
         assert row["device"] == "cpu"
-        assert row["seconds"] > 0
+        steps = experiment.student_recipe.epochs * (4 if name == "mnist1d" else 3)
+        assert 0 < row["ms_per_step"] * steps < 1000 * row["seconds"]
 
 
 @both
@@ -137,6 +139,26 @@ def test_the_last_epoch_of_a_teacher_has_the_saturation_of_temperature_1(runs):
     last, at_1 = (runs["mnist1d"].teacher[key] for key in ("epochs", "temperatures"))
     for key in ("mean_label_weight", "share_above_99", "cosine_to_ce"):
         assert last[-1][key] == at_1[0][key]
+
+
+def test_a_teacher_is_described_on_the_views_that_students_see(runs):
+    """Image by image, at temperature 4; nothing is measured of its speed."""
+    teacher = runs["images"].teacher
+    weights = torch.load(runs["images"].folder.parent / "resnet14/teacher.pt", weights_only=True)
+    network = build("resnet14", 0).eval()
+    network.load_state_dict(weights["weights"])
+    images, labels = map(torch.from_numpy, slice_of_cifar100(48, 20, 40).train)
+    found = []
+    for step, rows in enumerate(batches(0, 0, 48, 16)):
+        seen = crop_and_flip(normalise(images[rows]), draw_views(0, 0, step, 16))
+        with torch.no_grad():
+            probabilities = (network(seen) / 4).softmax(-1)
+        found += [own[label].item() for own, label in zip(probabilities, labels[rows], strict=True)]
+    assert [line["temperature"] for line in teacher["views"]] == [1.0, 4.0]
+    assert teacher["views"][1]["mean_label_weight"] == pytest.approx(np.mean(found), rel=1e-4)
+    assert teacher["views"][1] != teacher["temperatures"][1]
+    assert not {"latency", "views"} & runs["mnist1d"].teacher.keys()
+    assert "latency" not in teacher
 
 
 def test_a_teacher_of_images_teaches_with_the_weights_that_are_stored(runs):
