@@ -98,7 +98,10 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, 100]."""
-        return self.classifier(self.features(images).mean(dim=(-2, -1)))
+        seen = self.features(images).mean(dim=(-2, -1))
+        # In float32 even if the rest is bfloat16, in which most rows of logits would have ties.
+        with torch.autocast(seen.device.type, enabled=False):
+            return self.classifier(seen.to(self.classifier.weight.dtype))
 
 
 def resnet(depth: int, widths: Sequence[int]) -> ResidualNetwork:

@@ -15,13 +15,14 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 DKD_WARMUP = 20 / 240
 
 
-def make_loss(setting: Setting) -> Loss:
+def make_loss(setting: Setting, dkd_beta: float = 8.0) -> Loss:
     """The training loss of a setting: the class of `pld_edu.losses` that `METHODS` names."""
     name = METHODS[setting.method].loss
     if name is None or setting.temperature is None:
         return cross_entropy
-    module = DKDWithWarmup if name == "DKDLoss" else getattr(losses, name)
-    return module(temperature=setting.temperature)
+    if name == "DKDLoss":
+        return DKDWithWarmup(setting.temperature, dkd_beta)
+    return getattr(losses, name)(temperature=setting.temperature)
 
 
 def cross_entropy(student_logits: Tensor, _: Tensor, labels: Tensor) -> Tensor:
@@ -38,14 +39,14 @@ class DKDWithWarmup(nn.Module):
 
     warmup_factor: Tensor
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: float, beta: float = 8.0) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature, self.beta = temperature, beta
         self.register_buffer("warmup_factor", torch.tensor(1.0))
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         decoupled = losses.dkd_loss(
-            student_logits, teacher_logits, labels, temperature=self.temperature
+            student_logits, teacher_logits, labels, temperature=self.temperature, beta=self.beta
         )
         return losses.cross_entropy(student_logits, labels) + self.warmup_factor * decoupled
 

@@ -33,7 +33,7 @@ from . import jobs
 from .augment import Views, crop_and_flip, draw_views, normalise
 from .experiment import Experiment
 from .networks import Stack, build, count_parameters
-from .objectives import StackedLoss, cross_entropy, make_loss
+from .objectives import Loss, StackedLoss, cross_entropy, make_loss
 from .saturation import saturation
 from .stopping import Stop
 from .train import Learner, Samples, Trainer, batches, predict, to_device
@@ -181,7 +181,6 @@ class Distillation:
         splits = (to_device(split, device) for split in DATASETS[experiment.dataset](*sizes))
         self.train, self.held_out, self.test = splits
         self.device = self.train.labels.device
-        self.predict = partial(predict, precision=experiment.precision)
         recipe = experiment.student_recipe
         self.rates = dict.fromkeys(experiment.settings, recipe.learning_rate)
 
@@ -224,8 +223,8 @@ class Distillation:
             seen, untrained_student = self.first(self.train), self.build(experiment.student, 0)
 
             def after_epoch(_: str) -> dict[str, float]:
-                t = self.predict(teacher, seen.inputs)
-                s = torch.zeros_like(t) if images else self.predict(untrained_student, seen.inputs)
+                t = predict(teacher, seen.inputs)
+                s = torch.zeros_like(t) if images else predict(untrained_student, seen.inputs)
                 accuracies = {"train_top1": accuracy(t, seen)} | self.held_out_accuracy(teacher)
                 return accuracies | saturation(t, seen.labels, s)
 
@@ -263,7 +262,9 @@ class Distillation:
             trials = [(s, rate) for s in experiment.settings for rate in screen.learning_rates]
             learners = {
                 f"{s.name} at {rate:g}": Learner(
-                    self.build(experiment.student, screen.seed), make_loss(s), learning_rate=rate
+                    self.build(experiment.student, screen.seed),
+                    self.make_loss(s),
+                    learning_rate=rate,
                 )
                 for s, rate in trials
             }
@@ -276,7 +277,7 @@ class Distillation:
             rows = []
             for (s, rate), (name, learner) in zip(trials, learners.items(), strict=True):
                 row = {**s._asdict(), "learning_rate": rate, "seed": screen.seed}
-                logits = self.predict(learner.network, self.held_out.inputs)
+                logits = predict(learner.network, self.held_out.inputs)
                 found = None if name in trainer.diverged else accuracy(logits, self.held_out)
                 rows.append(row | {"epochs": screen.epochs, "held_out_top1": found})
             write_json(path, rows)
@@ -298,7 +299,7 @@ class Distillation:
         learners = self.make_learners(owners)
         recipe, seed = experiment.student_recipe, seeds[0] if images else seeds
         # A teacher of images sees other crops in each step.
-        source = teacher if images else self.predict(teacher, self.train.inputs)
+        source = teacher if images else predict(teacher, self.train.inputs)
         trainer = Trainer(learners, self.train, recipe, seed, source, experiment.precision)
         label = f"{len(owners)} students" + f" of seed {seeds[0]}" * images
         checkpoint = path.with_suffix(".checkpoint")
@@ -318,10 +319,10 @@ class Distillation:
         """Untrained students: of images one network each, otherwise one stack of all."""
         networks = [self.build(self.experiment.student, seed) for _, seed in owners.values()]
         if not self.experiment.images:
-            loss = StackedLoss([make_loss(setting) for setting in self.experiment.settings])
+            loss = StackedLoss([self.make_loss(setting) for setting in self.experiment.settings])
             return {"students": Learner(Stack(networks), loss, tuple(owners))}
         return {
-            name: Learner(network, make_loss(setting), learning_rate=self.rates[setting])
+            name: Learner(network, self.make_loss(setting), learning_rate=self.rates[setting])
             for (name, (setting, _)), network in zip(owners.items(), networks, strict=True)
         }
 
@@ -366,7 +367,7 @@ class Distillation:
         """
 
         def predict_each(data: Samples) -> np.ndarray:
-            logits = self.predict(network, data.inputs)
+            logits = predict(network, data.inputs)
             return logits.reshape(-1, *logits.shape[-2:]).cpu().numpy()
 
         for each in zip(predict_each(self.test), predict_each(self.held_out), strict=True):
@@ -422,7 +423,7 @@ class Distillation:
         write_logits(self.folder, "teacher", logits, self.experiment.teacher_seed)
         untrained_student = self.build(self.experiment.student, 0)
         networks = teacher, untrained_student
-        plain = [self.predict(network, self.train.inputs) for network in networks]
+        plain = [predict(network, self.train.inputs) for network in networks]
         description = {
             "name": self.experiment.teacher,
             "parameters": count_parameters(teacher),
@@ -435,6 +436,10 @@ class Distillation:
             description["views"] = self.saturation(self.see_views(networks))
         write_json(path, description)
 
+    def make_loss(self, setting: Setting) -> Loss:
+        """The loss of a setting, for this pair of networks."""
+        return make_loss(setting, self.experiment.dkd_beta)
+
     def see_views(self, networks: Iterable[nn.Module]) -> list[Tensor]:
         """Logits of each network on what seed 0 sees in its first epoch, and the labels."""
         size, samples = self.experiment.student_recipe.batch_size, len(self.train.labels)
@@ -443,7 +448,7 @@ class Distillation:
             images, labels = (part[torch.from_numpy(rows)] for part in self.train)
             views = Views(*(part.to(self.device) for part in draw_views(0, 0, step, size)))
             seen = crop_and_flip(normalise(images), views)
-            parts.append([*(self.predict(network, seen) for network in networks), labels])
+            parts.append([*(predict(network, seen) for network in networks), labels])
         return [torch.cat(part) for part in zip(*parts, strict=True)]
 
     def saturation(self, seen: Iterable[Tensor]) -> list[Row]:
@@ -467,7 +472,7 @@ class Distillation:
     def held_out_accuracy(self, network: nn.Module) -> dict[str, float]:
         """Top-1 in percent, on the samples of learning curves."""
         unseen = self.first(self.held_out)
-        return {"held_out_top1": accuracy(self.predict(network, unseen.inputs), unseen)}
+        return {"held_out_top1": accuracy(predict(network, unseen.inputs), unseen)}
 
 
 def accuracy(logits: Tensor | np.ndarray, data: Samples, k: int = 1) -> float:

@@ -50,7 +50,10 @@ class Stop:
             signal.signal(number, before[number])
 
         numbers: tuple[int, ...] = signal.SIGINT, signal.SIGTERM
-        before = {number: signal.signal(number, ask) for number in numbers}
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # some other process minds it
+                signal.signal(number, ask)
         try:
             yield
         finally:

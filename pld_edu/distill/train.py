@@ -336,17 +336,17 @@ def logits_of(network: nn.Module, inputs: Tensor, precision: str | None) -> Tens
         return network(inputs).float()
 
 
-def predict(network: nn.Module, inputs: Tensor, precision: str | None = None) -> Tensor:
+def predict(network: nn.Module, inputs: Tensor) -> Tensor:
     """Logits float32 [N, C], or [S, N, C] of a `Stack`, of inputs as in `Samples`.
 
-    The network is put into evaluation mode.
+    The arithmetic is float32, whatever the network was trained in. It is put into evaluation mode.
     """
     network.eval()
     with torch.no_grad():
         chunks = [to_float(chunk) for chunk in inputs.split(CHUNK)]
         if isinstance(network, Stack):
             chunks = [chunk[None] for chunk in chunks]
-        return torch.cat([logits_of(network, chunk, precision) for chunk in chunks], dim=-2)
+        return torch.cat([network(chunk) for chunk in chunks], dim=-2)
 
 
 def to_float(inputs: Tensor) -> Tensor:

@@ -59,6 +59,21 @@ def test_the_note_leaves_out_what_does_not_apply():
 
 
 @pytest.mark.parametrize(
+    ("teacher", "student", "beta"),
+    [
+        ("resnet32x4", "resnet8x4", 8.0),
+        ("wrn_40_2", "wrn_40_1", 6.0),
+        ("resnet56", "resnet20", 2.0),
+        ("resnet20", "resnet8", 8.0),
+    ],
+)
+def test_dkd_has_the_beta_of_its_authors_and_another_one_than_8_is_noted(teacher, student, beta):
+    experiment = replace(EXPERIMENTS["cifar100"], teacher=teacher, student=student)
+    assert experiment.dkd_beta == beta
+    assert experiment.note.get("dkd_beta", 8.0) == beta
+
+
+@pytest.mark.parametrize(
     ("name", "experiment"),
     [
         ("mnist1d/cnn-mlp32", EXPERIMENTS["mnist1d"]),

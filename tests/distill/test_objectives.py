@@ -21,6 +21,12 @@ def test_dkd_warms_up_over_the_first_20_of_240_epochs():
         torch.testing.assert_close(loss(S, T, Y), expected, rtol=1e-7, atol=0)
 
 
+def test_dkd_has_the_beta_of_its_pair_of_networks():
+    decoupled = losses.dkd_loss(S, T, Y, temperature=4.0, beta=2.0)
+    found = make_loss(Setting("dkd", 4.0), dkd_beta=2.0)(S, T, Y)
+    torch.testing.assert_close(found, F.cross_entropy(S, Y) + decoupled, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_methods_weigh_their_terms_as_is_usual(temperature):
     ce = F.cross_entropy(S, Y)

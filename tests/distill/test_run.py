@@ -361,20 +361,24 @@ def test_a_student_that_diverges_is_recorded_and_the_others_are_as_ever(
 
 
 def test_a_student_whose_logits_cannot_be_stored_diverged_at_last(tmp_path, monkeypatch):
-    distillation = Distillation(SMALL, tmp_path, progress=False)
-    original = distillation.predict
-
-    def predict(network, inputs):
-        logits = original(network, inputs)
+    def predict_large(network, inputs):
+        logits = predict(network, inputs)
         if logits.ndim == 3:
             logits[1] = 1e6
         return logits
 
-    monkeypatch.setattr(distillation, "predict", predict)
+    monkeypatch.setattr(distill, "predict", predict_large)
+    distillation = Distillation(SMALL, tmp_path, progress=False)
     distillation.train_students([0, 1], build("cnn", 0))
     _, row, *others = json.loads(distillation.part([0, 1]).read_text())["rows"]
     assert (row["seed"], row["top1"], row["diverged"]) == (1, None, {"epoch": 3, "step": 4})
     assert all("diverged" not in other for other in others)
+
+
+def test_dkd_is_trained_with_the_beta_of_the_pair(tmp_path):
+    pair = replace(SMALL_IMAGES, teacher="resnet56", student="resnet20")
+    learners = Distillation(pair, tmp_path).make_learners({"one": (Setting("dkd", 4.0), 0)})
+    assert learners["one"].loss.beta == 2.0
 
 
 def test_a_rate_at_which_a_trial_diverges_is_not_picked(tmp_path):

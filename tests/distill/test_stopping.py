@@ -44,6 +44,17 @@ def test_a_first_signal_only_asks_and_a_second_one_is_as_before(number):
         signal.signal(number, before)
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with (stop := Stop()).listening():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop.requested
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_only_the_main_thread_listens():
     before, found = signal.getsignal(signal.SIGINT), []
 
