@@ -109,7 +109,7 @@ def shown(function: Callable[..., Any], arguments: Sequence[Any], **more: Any) -
         names = []
     names += [f"argument {i + 1}" for i in range(len(names), len(arguments))]
     rows = {**dict(zip(names, arguments, strict=False)), **more}
-    width = max(len(name) for name in rows)
+    width = max(map(len, rows), default=0)
     return [f"    {name:<{width}}  {short(value)}" for name, value in rows.items()]
 
 

@@ -207,10 +207,7 @@ EXTREME = [[30.0, 0.0, -30.0], [1040.0, 1000.0, 960.0], [60.0, 0.0, -60.0]]
 
 
 def passes_as_whole(loss: Any) -> str | None:
-    """The checker's test, then float32 students so sure that R - s has no digit of their gradient.
-
-    In float64 R - s still loses them: log(1 + e^-60) is 1e-26, and 60 is known to 1e-14.
-    """
+    """The checker's test, then students so sure that R - s, even in float64, loses the gradient."""
     passes_check_loss("torch", convert=torch.as_tensor, strict="teacher-not-detached")(loss)
     t, y = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])
     for row in EXTREME:

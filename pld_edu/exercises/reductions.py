@@ -12,11 +12,10 @@ from pld_edu import reference
 from .calling import Floats
 from .kinds import Code, Values, wrong, wrong_options
 
-NAMES = ("PLD", "weighted CE", "CE", "ListMLE", "P-ListMLE")
 PUSHES = Values(
     heading="05.1 which loss pushed? · warm-up · 8 minutes",
     right=dict(zip("ABCDE", ("ListMLE", "CE", "PLD", "P-ListMLE", "weighted CE"), strict=True)),
-    options=NAMES,
+    options=("PLD", "weighted CE", "CE", "ListMLE", "P-ListMLE"),
     hint="At s = 0 the label is pushed by 2/3 of its weight. Read the weights off in rank order.",
     praise="One formula, five names: a push at s = 0 tells the weights, and the weights the loss.",
     mistakes=(

@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 
 from pld_edu import reference
 from pld_edu.exercises import convexity
-from tests.support.exercises import accept
+from tests.support.exercises import accept, refuse
 
 
 def test_no_random_student_is_steeper_than_the_bound() -> None:
@@ -75,3 +75,7 @@ def test_convexity_of_the_changed_losses() -> None:
         if (loss((a + b) / 2) <= (loss(a) + loss(b)) / 2 + 1e-9).all()
     }
     accept("04.4", below)
+
+
+def test_an_error_in_a_function_without_arguments_is_told() -> None:
+    assert "<lambda> raised ZeroDivisionError" in refuse("04.2", lambda: 1 / 0)
