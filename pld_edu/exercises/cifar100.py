@@ -10,9 +10,6 @@ SIZES = Values(
     hint="An arrow leads from a loss as it is to the same loss times a constant; read it upwards.",
     praise="Four losses meet near 28%, and CE does not: the teacher is worth eight points.",
     mistakes=(
-        wrong("read-to-the-right", gain=2.5)(
-            "This is how far the arrow goes to the right.", "Accuracy is on the upright axis."
-        ),
         wrong("where-it-ends", gain=27.7)(
             "This is the accuracy at the arrow's tip.", "From where did it start?"
         ),

@@ -67,8 +67,6 @@ def _test_plan(plan: Any) -> str | None:
         return "picked-on-the-test-set"
     if not ce == kd == pld:
         return "unequal-tuning"
-    if ce == 1:
-        return "nothing-tuned"
     if half_width(final) > TARGET:
         return "too-few-seeds"
     return None if runs <= BUDGET else f"These are {runs} runs; {BUDGET} can be paid for."
@@ -89,9 +87,6 @@ FAIR = Code(
         wrong("unequal-tuning", _plan((1, 4, 4)), _plan((3, 3, 6)))(
             "One method gets more trials than another; a gain may be the tuning's.",
             "CE has no temperature, but it has learning rates to try.",
-        ),
-        wrong("nothing-tuned", _plan((1, 1, 1)))(
-            "One common setting favours whichever loss it happens to suit.", "Leave room to choose."
         ),
         wrong("too-few-seeds", _plan((3, 3, 3), seeds=10))(
             "The interval would be wider than half a point to each side.",

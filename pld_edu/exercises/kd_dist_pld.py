@@ -39,31 +39,6 @@ BY_HAND = Values(
     ),
 )
 
-ALL = frozenset({"KD", "DIST", "PLD"})
-ALONE, NOT_DIST = frozenset({"PLD"}), frozenset({"KD", "PLD"})
-
-WHO_LIFTS = Values(
-    heading="07.2 who lifts the label · warm-up · 8 minutes",
-    right={"copy": ALONE, "bold": ALONE, "timid": NOT_DIST, "swapped": ALL},
-    options=("KD", "DIST", "PLD"),
-    hint="KD pulls p to q, DIST wants p = a + b q with b > 0, PLD always wants the label higher.",
-    praise="PLD is never content with the label; KD is content at q, DIST on a whole line.",
-    mistakes=(
-        wrong("pld-rests", copy=frozenset())(
-            "The label's gradient under PLD is q_y (p_y - 1).", "Can that be 0?"
-        ),
-        wrong("a-copy-is-improved", copy=NOT_DIST)(
-            "KD's gradient p - q is 0 for a copy.", "Is there anything left to correct for KD?"
-        ),
-        wrong("the-bold-are-lifted", bold=NOT_DIST)(
-            "softmax(3 t) gives the label more than q_y.", "Which way does p - q point then?"
-        ),
-        wrong("dist-wants-the-values", timid=ALL)(
-            "These probabilities are a + b q.", "Correlation forgives a and b > 0."
-        ),
-    ),
-)
-
 
 def _kl(
     s: Tensor, t: Tensor, tau: float, power: int = 2, reduction: str = "batchmean", log: bool = True
@@ -93,7 +68,7 @@ BATCHES = (
 )
 
 WRITE_KD = Code(
-    heading="07.3 write KD · core · 12 minutes",
+    heading="07.2 write KD · core · 12 minutes",
     right=lambda s, t, tau: losses.kd_loss(s, t, temperature=tau),
     cases=(*BATCHES, _batch([[0.0, 1.0], [0.0, -800.0]], [[0.0, -800.0], [0.0, 1.0]], 1.0)),
     measure=value_and_gradient,
@@ -106,7 +81,7 @@ WRITE_KD = Code(
             "KD is a mean over rows; kl_div has a name for that.",
         ),
         wrong("tau-squared-forgotten", *(partial(_kl, power=k) for k in (0, 1)))(
-            "The factor tau^2 is missing, or is only tau.", "The gradient shrinks twice; see 07.5."
+            "The factor tau^2 is missing, or is only tau.", "The gradient shrinks twice; see 07.4."
         ),
         wrong("divergence-reversed", lambda s, t, tau: _kl(t, s, tau))(
             "This is KL from student to teacher.", "kl_div takes the student first."
@@ -138,7 +113,7 @@ def _distance(s: Tensor, t: Tensor, tau: float, dim: int = -1, centred: bool = T
 
 
 WRITE_DIST = Code(
-    heading="07.4 the rows of DIST · core · 12 minutes",
+    heading="07.3 the rows of DIST · core · 12 minutes",
     right=dist_rows,
     cases=BATCHES,
     measure=value_and_gradient,
@@ -162,7 +137,7 @@ WRITE_DIST = Code(
 )
 
 POWERS = Values(
-    heading="07.5 what temperature does to the gradient · core · 12 minutes",
+    heading="07.4 what temperature does to the gradient · core · 12 minutes",
     right={"kd_power": 0.0, "without_power": -2.0, "pld_power": 0.0, "ce_factor": 0.25},
     rtol=0.02,
     atol=0.05,
@@ -211,7 +186,7 @@ def _not_renormalised(s: Tensor, t: Tensor, y: Tensor, tau: float) -> tuple[Tens
 
 
 SPLIT = Code(
-    heading="07.6 DKD takes KD apart · challenge · 25 minutes",
+    heading="07.5 DKD takes KD apart · challenge · 25 minutes",
     right=split_kd,
     cases=(
         (*BATCHES[1][:2], torch.tensor([3]), 2.0),
@@ -233,7 +208,7 @@ SPLIT = Code(
     ),
 )
 
-EXERCISES = (BY_HAND, WHO_LIFTS, WRITE_KD, WRITE_DIST, POWERS, SPLIT)
+EXERCISES = (BY_HAND, WRITE_KD, WRITE_DIST, POWERS, SPLIT)
 
 LABEL_RISES = Values(
     heading="07.a when the label rises",

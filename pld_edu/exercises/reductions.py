@@ -26,9 +26,6 @@ PUSHES = Values(
         wrong("one-weight-forgotten", {"B": "weighted CE"}, {"E": "CE"})(
             "Both push one class only against all others.", "What is the label's weight in each?"
         ),
-        wrong("position-or-uniform", {"A": "P-ListMLE"}, {"D": "ListMLE"})(
-            "ListMLE has equal weights, P-ListMLE 3/4, 1/4, 0.", "2/3 of the first weight is seen."
-        ),
     ),
 )
 
