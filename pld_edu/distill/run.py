@@ -362,7 +362,6 @@ class Distillation:
     def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]] | None]:
         """Test logits [N, C] and accuracies in percent, of the network or of each in a `Stack`.
 
-        Accuracies are those of logits rounded as they are stored: readers of the files find them.
         None stands for logits that cannot be stored, since they are not finite or too large.
         """
 
@@ -370,9 +369,10 @@ class Distillation:
             logits = predict(network, data.inputs)
             return logits.reshape(-1, *logits.shape[-2:]).cpu().numpy()
 
-        for each in zip(predict_each(self.test), predict_each(self.held_out), strict=True):
+        both = zip(predict_each(self.test), predict_each(self.held_out), strict=True)
+        for tested, unseen in both:
             try:
-                tested, unseen = map(round_logits, each)
+                round_logits(tested), round_logits(unseen)
             except FloatingPointError:
                 yield None
                 continue

@@ -93,19 +93,21 @@ def test_files_of_a_finished_run(name, runs):
 
 
 @both
-def test_recorded_accuracies_are_those_of_the_stored_logits(name, runs):
+def test_stored_logits_are_those_of_the_predictions(name, runs):
     labels = np.load(runs[name].folder / "labels.npy")
     experiment = EXPERIMENTS[name]
     sizes = experiment.train, experiment.held_out, experiment.test
     assert labels.tolist() == data.DATASETS[experiment.dataset](*sizes).test.labels.tolist()
-    for row in runs[name].rows:
-        if row["seed"] == 0:
-            setting = Setting(row["method"], row["temperature"])
+    with np.load(runs[name].folder / "predictions.npz") as predictions:
+        for setting in experiment.settings:
             logits, seed = logits_in(runs[name].folder, setting.name)
-            order = np.argsort(-logits, axis=-1, kind="stable")
+            first, second = np.sort(logits, axis=-1)[:, :-3:-1].T
             assert seed == 0
-            assert row["top1"] == 100 * np.mean(order[:, 0] == labels)
-            assert row["top5"] == 100 * np.mean((order[:, :5] == labels[:, None]).any(axis=-1))
+            apart = first - second > 1 / 16  # where rounding cannot change the first class
+            assert apart.sum() >= 5
+            np.testing.assert_array_equal(
+                logits.argmax(axis=-1)[apart], predictions[setting.name][0][apart]
+            )
 
 
 @both
@@ -131,8 +133,9 @@ def test_the_teacher_is_described_as_it_is_stored(name, runs):
     assert [line["temperature"] for line in teacher["temperatures"]] == [1.0, 4.0]
     labels = np.load(runs[name].folder / "labels.npy")
     order = np.argsort(-logits_in(runs[name].folder, "teacher")[0], axis=-1, kind="stable")
-    assert teacher["top1"] == 100 * np.mean(order[:, 0] == labels)
-    assert teacher["top5"] == 100 * np.mean((order[:, :5] == labels[:, None]).any(axis=-1))
+    stored = [100 * np.mean((order[:, :k] == labels[:, None]).any(axis=-1)) for k in (1, 5)]
+    # Rounding may change the order of a few samples out of 40 (images) and 100.
+    assert [teacher["top1"], teacher["top5"]] == pytest.approx(stored, abs=5)
 
 
 def test_the_last_epoch_of_a_teacher_has_the_saturation_of_temperature_1(runs):
@@ -169,7 +172,8 @@ def test_a_teacher_of_images_teaches_with_the_weights_that_are_stored(runs):
     network.load_state_dict(weights)
     logits = predict(network, torch.from_numpy(slice_of_cifar100(48, 20, 40).test.inputs))
     stored, _ = logits_in(runs["images"].folder, "teacher")
-    assert np.abs(stored - logits.numpy()).max() <= 1 / 32 + 1e-3
+    centred = (logits - logits.mean(dim=-1, keepdim=True)).numpy()
+    assert np.abs(stored - centred).max() <= 1 / 32 + 1e-3
 
 
 def test_learning_curves_have_a_line_for_each_student_and_epoch(runs):
@@ -183,8 +187,7 @@ def test_learning_curves_have_a_line_for_each_student_and_epoch(runs):
         ]
         assert [line["epoch"] for line in own] == [1, 2]
         assert all(line["train_loss"] > 0 for line in own)
-        # They use all 20 held-out images; the row's accuracy is that of rounded logits.
-        assert abs(own[-1]["held_out_top1"] - row["held_out_top1"]) <= 100 / 20
+        assert own[-1]["held_out_top1"] == row["held_out_top1"]  # both of all 20 images
 
 
 class Interrupted(Exception):
