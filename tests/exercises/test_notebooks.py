@@ -105,6 +105,15 @@ def test_solved_version_was_run_and_is_right(solved: Path) -> None:
                 assert "".join(cell["outputs"][-1]["text"]).startswith("Right: ")
 
 
+def test_each_solution_says_why_in_two_sentences(solved: Path) -> None:
+    blocks = "\n".join(sources(read(solved), "code")).split("### BEGIN SOLUTION\n")[1:]
+    reasons = []
+    for block in blocks:
+        comments = re.match(r"(?: *# .*\n)*", block)[0]
+        reasons.append(len(re.findall(r"[\w%)][.;](?=\s|$)", comments)))
+    assert sum(count >= 2 for count in reasons) >= len(exercises(solved.stem[:2]))
+
+
 def test_students_version_fails_each_check(solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     import matplotlib.pyplot as plt
