@@ -91,6 +91,14 @@ LOSSES: dict[str, Candidate] = {
 }
 
 
+def check(rounds: int, device: str, threads: int) -> None:
+    """Raise ValueError where `run` would."""
+    if rounds < 1 or threads < 1:
+        raise ValueError(f"rounds and threads must be at least 1, got {rounds} and {threads}")
+    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
+        raise ValueError(f'device must be "cpu", or "cuda" where there is a GPU, got {device!r}')
+
+
 def run(
     shapes: Sequence[Shape] = SHAPES, rounds: int = 9, device: str = "cpu", threads: int = 1
 ) -> dict[str, Any]:
@@ -98,10 +106,7 @@ def run(
 
     CUDA where there is none, and fewer than one round or thread, are a ValueError.
     """
-    if rounds < 1 or threads < 1:
-        raise ValueError(f"rounds and threads must be at least 1, got {rounds} and {threads}")
-    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
-        raise ValueError(f'device must be "cpu", or "cuda" where there is a GPU, got {device!r}')
+    check(rounds, device, threads)
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
     how = rounds, device, threads
     return {

@@ -1,14 +1,16 @@
 """The command line: ``pld-edu distill``, ``pld-edu check`` and ``pld-edu bench``."""
 
+import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .distill.experiment import EXPERIMENTS, PRESETS, Experiment
+from .distill.experiment import EXPERIMENTS, PRESETS, Experiment, with_sgd
 from .results.methods import METHODS
 
 OUT_OF_TIME = 75  # EX_TEMPFAIL: the same command will go on
@@ -24,9 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return options.command(options)
-    except (ValueError, OSError) as error:
+        status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except UsageError as error:
         parser.error(str(error))
+    except BrokenPipeError:  # nobody reads on, as after `| head`: nor may Python write at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(f"\nInterrupted{options.interrupted}", file=sys.stderr)
         return 130
@@ -39,6 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"{error.name} is not installed; {extra}"
     print(f"pld-edu: {message}", file=sys.stderr)
     return 1
+
+
+class UsageError(Exception):
+    """What was asked for is not possible; the message is for whoever asked."""
+
+
+@contextmanager
+def _as_usage(*errors: type[Exception]) -> Iterator[None]:
+    """Of these errors only the message is shown; others are bugs, and keep their traceback."""
+    try:
+        yield
+    except errors as error:
+        raise UsageError(str(error)) from error
 
 
 def _parser() -> ArgumentParser:
@@ -66,7 +86,8 @@ def _add_distill(parser: ArgumentParser) -> None:
     add("--dataset", choices=EXPERIMENTS, help="default: mnist1d; cifar100 wants a GPU")
     presets = (
         "fair: mnist1d, every method at its own learning rate, five teachers and data sets, two "
-        "minutes (default); one-recipe: mnist1d, one of each; small, cpu: cifar100"
+        "minutes (default); one-recipe: mnist1d, one of each; small, cpu: cifar100; "
+        "smoke: a trial of everything in a minute"
     )
     add("--preset", choices=PRESETS, help=presets)
     add("--teacher", help="a network of pld_edu.distill.networks (default: the recipe's)")
@@ -78,7 +99,13 @@ def _add_distill(parser: ArgumentParser) -> None:
     add("--seeds", type=int, help="students of each setting, of which a run may get more later")
     add("--epochs", type=int, help="of the students (default: the recipe's)")
     add("--teacher-epochs", type=int, help="of the teacher (the same)")
-    add("--train", type=int, metavar="N", help="samples to train on (default: the recipe's)")
+    for name in ("train", "held-out", "test"):
+        add(f"--{name}", type=int, metavar="N", help="samples of this split (the same)")
+    sgd = "sgd: Nesterov's, 0.05 for batches of 64 and in proportion, decay 5e-4 (default: adamw)"
+    add("--optimizer", choices=("adamw", "sgd"), help=f"of cifar100; {sgd}")
+    add("--precision", choices=("float32", "bfloat16"), help="of the networks (the preset's)")
+    graphs = "CUDA graphs of steps; if there is none: auto warns (default), require stops"
+    add("--graphs", choices=("auto", "require", "off"), default="auto", help=graphs)
     add("--minutes", type=float, help="stop when they are over; the same command goes on")
     add("--device", help="for images: cuda, cpu, ... (default: cuda if there is a GPU)")
     add("--out", type=Path, help="folder (default: runs/DATASET)")
@@ -113,8 +140,10 @@ def _bench(options: Namespace) -> int:
 
     for path in (options.json, options.figure):
         if path and not path.parent.is_dir():
-            raise ValueError(f"there is no folder {path.parent} for {path.name}; make it first")
+            raise UsageError(f"there is no folder {path.parent} for {path.name}; make it first")
     shapes = options.shapes or bench.SHAPES
+    with _as_usage(ValueError):
+        bench.check(options.rounds, options.device, options.threads)
     result = bench.run(shapes, options.rounds, options.device, options.threads)
     print(bench.report(result))
     if options.json:
@@ -125,18 +154,21 @@ def _bench(options: Namespace) -> int:
 
 
 def _distill(options: Namespace) -> int:
-    experiment = _experiment(options)
+    with _as_usage(ValueError):
+        experiment = _experiment(options)
 
     from .distill import jobs, run
     from .distill.networks import check_name
     from .distill.stopping import OutOfTime
     from .results import plots, records, tables
 
-    for name in (experiment.teacher, experiment.student):
-        check_name(name, experiment.dataset)
-    device = run.resolve_device(options.device)
+    with _as_usage(ValueError):
+        for name in (experiment.teacher, experiment.student):
+            check_name(name, experiment.dataset)
+        device = run.resolve_device(options.device)
     if experiment.draws:
-        return _compare_fairly(experiment, options.out or Path("runs") / "mnist1d-fair")
+        with _as_usage(*run.NOT_POSSIBLE):
+            return _compare_fairly(experiment, options.out or Path("runs") / "mnist1d-fair")
     out = options.out or Path("runs") / experiment.dataset
     folder = run.run_folder(experiment, out)
     finished = run.is_finished(experiment, folder)
@@ -148,8 +180,10 @@ def _distill(options: Namespace) -> int:
             f"({settings} settings, {seeds} seeds), {experiment.student_recipe.epochs} epochs.",
             flush=True,
         )
+    how = {"minutes": options.minutes, "graphs": options.graphs}
     try:
-        _, rows, teacher = run.run(experiment, out, device=device, minutes=options.minutes)
+        with _as_usage(*run.NOT_POSSIBLE):
+            _, rows, teacher = run.run(experiment, out, device=device, **how)
     except OutOfTime:
         print(f"\nThe {options.minutes:g} minutes are over{options.interrupted}", file=sys.stderr)
         return OUT_OF_TIME
@@ -183,9 +217,10 @@ def _experiment(options: Namespace) -> Experiment:
     default = PRESETS["fair"] if dataset in (None, "mnist1d") else EXPERIMENTS[dataset]
     experiment = PRESETS[preset] if preset else default
     if dataset not in (None, experiment.dataset):
-        raise ValueError(f"--preset {preset} is for --dataset {experiment.dataset}")
+        raise UsageError(f"--preset {preset} is for --dataset {experiment.dataset}")
     changes: dict[str, Any] = {}
-    for name in ("teacher", "student", "methods", "temperatures", "seeds", "train"):
+    names = "teacher student methods temperatures seeds train held_out test precision"
+    for name in names.split():
         if (value := getattr(options, name)) is not None:
             changes[name] = tuple(value) if isinstance(value, list) else value
     if "methods" in changes or "temperatures" in changes:  # another grid, and nothing besides it
@@ -194,7 +229,12 @@ def _experiment(options: Namespace) -> Experiment:
         if epochs is not None:
             recipe = getattr(experiment, f"{name}_recipe")
             changes[f"{name}_recipe"] = replace(recipe, epochs=epochs)
-    return replace(experiment, **changes)
+    experiment = replace(experiment, **changes)
+    if not experiment.images and (options.optimizer or options.precision):
+        raise UsageError("--optimizer and --precision are for cifar100")
+    if experiment.draws and options.minutes is not None:
+        raise UsageError("--minutes is for a run with one teacher, such as --preset one-recipe")
+    return with_sgd(experiment) if options.optimizer == "sgd" else experiment
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pld_edu
 from pld_edu import cli
 from pld_edu.distill import fair
 from pld_edu.distill import run as distill
+from pld_edu.distill.experiment import SGDRecipe
 from tests.support.small_run import SMALL
 
 
@@ -60,6 +61,9 @@ def test_base_install_names_the_extra(command):
         (["distill", "--preset", "cpu", "--teacher", "cnn"], "no network for cifar100 is called"),
         (["distill", "--preset", "cpu", "--dataset", "mnist1d"], "is for --dataset cifar100"),
         (["distill", "--device", "abacus"], "device must be cpu, cuda, ..., got 'abacus'"),
+        (["distill", "--minutes", "3"], "--minutes is for a run with one teacher"),
+        (["distill", "--optimizer", "sgd"], "--optimizer and --precision are for cifar100"),
+        (["bench", "--rounds", "0"], "rounds and threads must be at least 1, got 0 and 1"),
     ],
 )
 def test_bad_arguments_end_with_status_2_and_a_sentence(arguments, sentence, capsys):
@@ -117,14 +121,15 @@ def test_one_recipe_is_the_run_with_one_teacher(monkeypatch):
 def test_every_option_reaches_the_experiment(monkeypatch):
     asked = []
 
-    def run(experiment, out, device, minutes):
-        asked.append((experiment, str(out), str(device), minutes))
+    def run(experiment, out, device, **how):
+        asked.append((experiment, str(out), str(device), how))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(distill, "run", run)
     command = "distill --preset cpu --teacher resnet56 --student wrn_16_1 --methods pld ce"
     command += " --temperatures 2 --seeds 1 --epochs 3 --teacher-epochs 4 --train 640 --device cpu"
-    command += " --minutes 1.5"
+    command += " --held-out 100 --test 200 --precision bfloat16 --optimizer sgd"
+    command += " --minutes 1.5 --graphs require"
     assert cli.main(command.split()) == 130
     cpu = cli.PRESETS["cpu"]
     expected = replace(
@@ -137,10 +142,15 @@ def test_every_option_reaches_the_experiment(monkeypatch):
         primary=(),
         seeds=1,
         train=640,
-        student_recipe=replace(cpu.student_recipe, epochs=3),
-        teacher_recipe=replace(cpu.teacher_recipe, epochs=4),
+        held_out=100,
+        test=200,
+        precision="bfloat16",
+        screen=None,
+        student_recipe=SGDRecipe(3, batch_size=64, learning_rate=0.05, weight_decay=5e-4),
+        teacher_recipe=SGDRecipe(4, batch_size=64, learning_rate=0.05, weight_decay=5e-4),
     )
-    assert asked == [(expected, "runs/cifar100", "cpu", 1.5)]
+    how = {"minutes": 1.5, "graphs": "require"}
+    assert asked == [(expected, "runs/cifar100", "cpu", how)]
     assert expected.dataset == "cifar100"
 
 
@@ -179,6 +189,45 @@ def test_a_run_prints_its_table_and_draws_its_figure(small, tmp_path, capsys):
         cli.main([*arguments, "--epochs", "3"])
     assert end.value.code == 2
     assert "epochs is 2 there, 3 here. Choose another --out" in capsys.readouterr().err
+
+
+def test_what_cannot_be_had_is_a_sentence_and_a_bug_has_its_traceback(
+    tmp_path, capsys, monkeypatch
+):
+    slice_ = ["distill", "--preset", "smoke", "--device", "cpu", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        cli.main([*slice_, "--test", "900"])
+    assert "the slice has 1000 images" in capsys.readouterr().err
+
+    def run(*arguments, **options):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(distill, "run", run)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(slice_)
+
+
+@pytest.mark.slow
+def test_a_reader_that_stops_reading_is_no_error():
+    """As after ``| head``: the pipe is closed before anything is printed."""
+    command = [sys.executable, "-m", "pld_edu.cli", "bench", "--rounds", "1", "--shapes", "2x3"]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipe) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.slow
+def test_the_smoke_preset_does_everything(tmp_path, capsys):
+    assert cli.main(["distill", "--preset", "smoke", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "Chosen before the run, 95% over both together" in shown.out
+    assert "no CUDA graph" not in shown.err
+    folder = tmp_path / "resnet20-resnet8"
+    assert {"screen.json", "curves.json", "predictions.npz"} < {
+        path.name for path in folder.iterdir()
+    }
 
 
 def test_a_diverged_run_ends_with_status_1_and_a_sentence(small, tmp_path, capsys, monkeypatch):

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import needs_extra
 from .._files import write_atomically
-from .splits import Dataset, Split
+from .splits import DataError, Dataset, Split
 
 TRAIN, TEST, CLASSES, SIDE = 50_000, 10_000, 100, 32
 
@@ -33,15 +33,16 @@ def cifar100(train: int = 45_000, held_out: int = 5_000, test: int = 10_000) -> 
     ----------
     train, held_out, test : int
         Images in each split: the first of the 50,000 for training, the last of them, and the
-        first of the 10,000 for testing. None, or more than there are, is a ValueError.
+        first of the 10,000 for testing.
 
     Raises
     ------
-    OSError
-        The download failed; the message says which file to put where by hand.
+    DataError
+        A split would be empty, or has more images than there are. Or the download failed; the
+        message says which file to put where by hand.
     """
     if min(train, held_out, test) < 1 or train + held_out > TRAIN or test > TEST:
-        raise ValueError(
+        raise DataError(
             f"train, held_out and test must be at least 1, train + held_out at most {TRAIN} and "
             f"test at most {TEST}, got {train}, {held_out} and {test}"
         )
@@ -65,6 +66,17 @@ def cifar100_slice() -> Split:
         mosaic = np.asarray(Image.open(file).convert("RGB"))
     tiles = mosaic.reshape(CLASSES, SIDE, 10, SIDE, 3).transpose(2, 0, 1, 3, 4)
     return Split(tiles.reshape(-1, SIDE, SIDE, 3), np.tile(np.arange(CLASSES), 10))
+
+
+def split_slice(train: int = 640, held_out: int = 160, test: int = 200) -> Dataset:
+    """The shipped slice in three parts, one after the other: for trials without a download."""
+    images, labels = cifar100_slice()
+    if min(train, held_out, test) < 1 or train + held_out + test > len(labels):
+        sizes = f"{train}, {held_out} and {test}"
+        raise DataError(f"the slice has {len(labels)} images for three parts, got {sizes}")
+    ends = train, train + held_out, train + held_out + test
+    places = [slice(*ends) for ends in zip((0, *ends), ends, strict=False)]
+    return Dataset(*(Split(images[place], labels[place]) for place in places))
 
 
 def class_names() -> tuple[str, ...]:
@@ -122,7 +134,7 @@ def _download(folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         train, test = (CIFAR100(folder, train=which, download=True) for which in (True, False))
     except (OSError, RuntimeError, EOFError) as error:
-        raise OSError(
+        raise DataError(
             f"CIFAR-100 could not be downloaded ({error}). Fetch {CIFAR100.url} in any other way "
             f"and put it into {folder}, or copy a cifar100.npz from another machine to there; "
             "PLD_EDU_DATA names another folder. Without a network pld_edu.data.cifar100_slice() "

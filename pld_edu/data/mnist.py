@@ -5,7 +5,7 @@ import random
 import numpy as np
 
 from .. import needs_extra
-from .splits import Dataset, Split
+from .splits import DataError, Dataset, Split
 
 
 def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000, *, draw: int = 0) -> Dataset:
@@ -18,13 +18,13 @@ def mnist1d(train: int = 4000, held_out: int = 6000, test: int = 6000, *, draw: 
     ----------
     train, held_out, test : int
         Samples in each split, a positive multiple of 10, since the ten classes are equally
-        frequent; anything else is a ValueError.
+        frequent; anything else is a DataError.
     draw : int
         Another draw has other samples; the seeds of the splits are 3 draw, 3 draw + 1, 3 draw + 2.
     """
     sizes = train, held_out, test
     if any(size < 10 or size % 10 for size in sizes):
-        raise ValueError(
+        raise DataError(
             "train, held_out and test must be positive multiples of 10 (ten equally frequent "
             f"classes), got {train}, {held_out} and {test}"
         )

@@ -5,6 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 
+class DataError(OSError, ValueError):
+    """A data set cannot be had: of these sizes, or since its download failed."""
+
+
 class Split(NamedTuple):
     """Inputs [N, ...], float32 or, if they are images, uint8; labels int64 [N]."""
 

@@ -12,6 +12,10 @@ from torch import Tensor
 EAGER_CALLS = 3  # before the capture: libraries choose their kernels, memory is laid out
 
 
+class CaptureError(RuntimeError):
+    """There is no CUDA graph, though one is required."""
+
+
 def can_capture(device: torch.device) -> bool:
     """Whether steps are captured on this device; elsewhere they run as written."""
     return device.type == "cuda"
@@ -22,11 +26,11 @@ class GraphedStep:
 
     `step` takes tensors on a GPU, of the same shapes each time, to a tensor, and never waits for
     the GPU. A capture computes nothing, so there is no state to put back; a step that cannot be
-    captured is called each time, after a warning.
+    captured is called each time, after a warning, or is a CaptureError if the graph is `required`.
     """
 
-    def __init__(self, step: Callable[..., Tensor]) -> None:
-        self.step, self.calls = step, 0
+    def __init__(self, step: Callable[..., Tensor], required: bool = False) -> None:
+        self.step, self.required, self.calls = step, required, 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *batch: Tensor) -> Tensor:
@@ -55,6 +59,8 @@ class GraphedStep:
                 self.result = self.step(*self.batch)
         except RuntimeError as error:
             torch.cuda.synchronize()
+            if self.required:
+                raise CaptureError(f"a step cannot be captured as a CUDA graph: {error}") from error
             warnings.warn(f"no CUDA graph, so steps are slower: {error}", stacklevel=2)
         else:
             self.graph = graph

@@ -139,7 +139,7 @@ class Experiment:
     @property
     def images(self) -> bool:
         """Whether the inputs are images: cropped and flipped, with a teacher kept for others."""
-        return self.dataset == "cifar100"
+        return self.dataset != "mnist1d"
 
     @property
     def dkd_beta(self) -> float:
@@ -151,6 +151,15 @@ class Experiment:
         """All settings that apply, as plain values: what ``experiment.json`` holds."""
         note = {name: value for name, value in asdict(self).items() if value not in (None, ())}
         return note if self.dkd_beta == 8.0 else note | {"dkd_beta": self.dkd_beta}
+
+
+def with_sgd(experiment: Experiment) -> Experiment:
+    """With SGD as is usual for CIFAR-100: 0.05 for batches of 64, in proportion; decay 5e-4."""
+    teacher, student = (
+        SGDRecipe(r.epochs, r.batch_size, 0.05 * r.batch_size / 64, weight_decay=5e-4)
+        for r in (experiment.teacher_recipe, experiment.student_recipe)
+    )
+    return replace(experiment, teacher_recipe=teacher, student_recipe=student, screen=None)
 
 
 # The paper's recipe for CIFAR-100 but for its 250 epochs: AdamW (learning rate 1e-3, betas 0.9 and
@@ -215,6 +224,19 @@ SMALL_PAIR = replace(CIFAR100, teacher="resnet20", student="resnet8")
 PRESETS = {
     "fair": FAIR,
     "one-recipe": EXPERIMENTS["mnist1d"],
+    # All of it in less than a minute, on the images that are shipped; the results mean nothing.
+    "smoke": replace(
+        SMALL_PAIR,
+        dataset="cifar100-slice",
+        train=256,
+        held_out=160,
+        test=200,
+        teacher_recipe=replace(ADAMW_40, epochs=2, batch_size=32),
+        student_recipe=replace(ADAMW_40, epochs=2, batch_size=32),
+        screen=Screen(learning_rates=(1e-3, 3e-3), epochs=1),
+        seeds=2,
+        curve_samples=100,
+    ),
     # For a small or free GPU; many of those are slow at bfloat16.
     "small": replace(
         SMALL_PAIR,

@@ -31,7 +31,7 @@ def build(name: str, seed: int) -> nn.Module:
 
 def check_name(name: str, dataset: str = "") -> None:
     """A ValueError, with the names there are, if no network (for this data set) is called so."""
-    known = {"mnist1d": MNIST1D, "cifar100": CIFAR100}.get(dataset, NETWORKS)
+    known = {"mnist1d": MNIST1D, "": NETWORKS}.get(dataset, CIFAR100)
     if name not in known:
         which = f"network for {dataset}" if dataset else "network"
         raise ValueError(f"no {which} is called {name!r}; there are {', '.join(known)}")

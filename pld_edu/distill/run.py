@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .._files import write_atomically, write_json
-from ..data import DATASETS
+from ..data import DATASETS, DataError
 from ..results.methods import Setting
 from ..results.metrics import top_k_accuracy
 from ..results.records import (
@@ -31,13 +31,16 @@ from ..results.records import (
 )
 from . import jobs
 from .augment import Views, crop_and_flip, draw_views, normalise
-from .experiment import Experiment
+from .cuda_graph import CaptureError, can_capture
+from .experiment import Experiment, Recipe
 from .networks import Stack, build, count_parameters
 from .objectives import Loss, StackedLoss, cross_entropy, make_loss
 from .saturation import saturation
 from .stopping import Stop
 from .train import Learner, Samples, Trainer, batches, predict, to_device
 
+# What `run` raises if what was asked for is not possible.
+NOT_POSSIBLE = DataError, CaptureError, FileExistsError
 Row = dict[str, Any]
 Owners = dict[str, tuple[Setting, int]]  # the setting and seed of each student, by its name
 
@@ -57,6 +60,7 @@ def run(
     progress: bool = True,
     device: torch.device | str | None = None,
     minutes: float | None = None,
+    graphs: str = "auto",
 ) -> Run:
     """Do an experiment; go on with it if it was interrupted; only read it if it is finished.
 
@@ -76,6 +80,9 @@ def run(
         small for anything but one CPU core.
     minutes : float, optional
         Stop the training when they are over.
+    graphs : {"auto", "require", "off"}
+        Whether steps on a GPU are captured as a CUDA graph; if that fails, "auto" warns, and
+        "require" is a CaptureError, as it is on another device.
 
     Raises
     ------
@@ -91,6 +98,8 @@ def run(
     if is_finished(experiment, folder):
         return load(folder, experiment.seeds)
     device = resolve_device(device if experiment.images else "cpu")
+    if graphs == "require" and not can_capture(device):
+        raise CaptureError(f"there are no CUDA graphs on the device {device}")
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
@@ -101,7 +110,8 @@ def run(
         all_jobs = split_into_jobs(experiment, folder)
         if own := jobs.share(all_jobs):
             progress = progress and jobs.is_first()
-            distillation = Distillation(experiment, folder, device, progress, Stop(minutes))
+            stop = Stop(minutes)
+            distillation = Distillation(experiment, folder, device, progress, stop, graphs)
             distillation.work(own, all_jobs)
         jobs.wait_until(partial(is_finished, experiment, folder))
     finally:
@@ -172,8 +182,10 @@ class Distillation:
         device: torch.device | str = "cpu",
         progress: bool = True,
         stop: Stop | None = None,
+        graphs: str = "auto",
     ) -> None:
-        self.experiment, self.folder, self.progress, self.stop = experiment, folder, progress, stop
+        self.experiment, self.folder, self.progress = experiment, folder, progress
+        self.stop, self.graphs = stop, graphs
         self.home = folder.parent / experiment.teacher if experiment.images else folder
         if not jobs.is_first():
             jobs.wait_for(self.home / "teacher.pt")  # by then the data set is downloaded as well
@@ -230,7 +242,7 @@ class Distillation:
 
             learners = {"the teacher": Learner(teacher, cross_entropy)}
             recipe, label = experiment.teacher_recipe, f"teacher {experiment.teacher}"
-            trainer = Trainer(learners, self.train, recipe, seed, None, experiment.precision)
+            trainer = self.make_trainer(learners, recipe, seed, None)
             found, _ = trainer.fit(checkpoint, after_epoch, label, self.progress, self.stop)
             for name, place in trainer.diverged.items():
                 raise FloatingPointError(
@@ -269,9 +281,7 @@ class Distillation:
                 for s, rate in trials
             }
             recipe = replace(experiment.student_recipe, epochs=screen.epochs)
-            trainer = Trainer(
-                learners, self.train, recipe, screen.seed, teacher, experiment.precision
-            )
+            trainer = self.make_trainer(learners, recipe, screen.seed, teacher)
             checkpoint, label = path.with_suffix(".checkpoint"), "learning rates"
             trainer.fit(checkpoint, None, label, self.progress, self.stop)
             rows = []
@@ -300,7 +310,7 @@ class Distillation:
         recipe, seed = experiment.student_recipe, seeds[0] if images else seeds
         # A teacher of images sees other crops in each step.
         source = teacher if images else predict(teacher, self.train.inputs)
-        trainer = Trainer(learners, self.train, recipe, seed, source, experiment.precision)
+        trainer = self.make_trainer(learners, recipe, seed, source)
         label = f"{len(owners)} students" + f" of seed {seeds[0]}" * images
         checkpoint = path.with_suffix(".checkpoint")
         measure = (lambda name: self.held_out_accuracy(learners[name].network)) if images else None
@@ -435,6 +445,17 @@ class Distillation:
         if self.experiment.images:
             description["views"] = self.saturation(self.see_views(networks))
         write_json(path, description)
+
+    def make_trainer(
+        self,
+        learners: dict[str, Learner],
+        recipe: Recipe,
+        seed: int | Sequence[int],
+        teacher: nn.Module | Tensor | None,
+    ) -> Trainer:
+        """For the training data, as `Trainer` says."""
+        how = self.experiment.precision, self.graphs
+        return Trainer(learners, self.train, recipe, seed, teacher, *how)
 
     def make_loss(self, setting: Setting) -> Loss:
         """The loss of a setting, for this pair of networks."""

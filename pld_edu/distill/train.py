@@ -69,6 +69,8 @@ class Trainer:
         Gives the losses their teacher logits; a tensor has those of all samples as they are.
     precision : {None, "float32", "bfloat16"}
         Of the networks' arithmetic; None is float32.
+    graphs : {"auto", "require", "off"}
+        Whether steps on a GPU are captured as a CUDA graph; if that fails, "auto" warns.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Trainer:
         seed: int | Sequence[int],
         teacher: nn.Module | Tensor | None = None,
         precision: str | None = None,
+        graphs: str = "auto",
     ) -> None:
+        self.graphs = graphs
         self.members = [learner.members or (name,) for name, learner in learners.items()]
         self.names = [name for members in self.members for name in members]
         self.networks = nn.ModuleList(learner.network for learner in learners.values())
@@ -206,7 +210,9 @@ class Trainer:
 
     def capture_or_call(self) -> Callable[..., Tensor]:
         """What does `update`: on a GPU a graph that is still to be captured."""
-        return GraphedStep(self.update) if can_capture(self.device) else self.update
+        if self.graphs == "off" or not can_capture(self.device):
+            return self.update
+        return GraphedStep(self.update, required=self.graphs == "require")
 
     def draw_batches(self, epoch: int) -> tuple[Tensor, Views | None]:
         """The rows of every batch, [steps, N] or [steps, R, N], and the views of images."""

@@ -106,8 +106,9 @@ def mean_interval(values: ArrayLike, comparisons: int = 1) -> Interval:
     mean = float(kept.mean()) if len(kept) else math.nan
     if len(kept) < 2:
         return Interval(mean, math.nan, math.nan)
-    found = stats.ttest_1samp(kept, 0.0).confidence_interval(1 - 0.05 / comparisons)
-    return Interval(mean, float(found.low), float(found.high))
+    quantile = stats.t.ppf(1 - 0.025 / comparisons, len(kept) - 1)
+    half = float(quantile * kept.std(ddof=1) / math.sqrt(len(kept)))
+    return Interval(mean, mean - half, mean + half)
 
 
 def paired_difference(values: ArrayLike, others: ArrayLike, comparisons: int = 1) -> Interval:

@@ -104,7 +104,7 @@ def from_samples(hits: Mapping[Setting, np.ndarray]) -> str:
     if not widths:
         return ""
     low, high = np.nanmin(widths), np.nanmax(widths)
-    return f" Test samples\ndrawn anew move differences to CE by +-{low:.2f} to {high:.2f} (95%)."
+    return f"\nTest samples drawn anew move differences to CE by +-{low:.2f} to {high:.2f} (95%)."
 
 
 def comparison_table(comparison: Sequence[ComparisonRow]) -> str:

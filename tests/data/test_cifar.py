@@ -279,3 +279,18 @@ def test_without_the_package_the_extra_is_named(downloaded, monkeypatch, package
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf'{package}.*; pip install "pld_edu\[distill\]" brings'):
         use()
+
+
+def test_the_slice_in_three_parts_has_each_image_once():
+    images, labels = data.cifar100_slice()
+    parts = data.split_slice(500, 300, 200)
+    for place, joined in ((0, images), (1, labels)):
+        np.testing.assert_array_equal(np.concatenate([part[place] for part in parts]), joined)
+    assert [len(part.labels) for part in parts] == [500, 300, 200]
+    assert [len(part.labels) for part in data.split_slice(3, 2, 1)] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (800, 100, 101)])
+def test_the_slice_has_a_thousand_images(sizes):
+    with pytest.raises(data.DataError, match="has 1000 images for three parts, got "):
+        data.split_slice(*sizes)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pld_edu.distill.cuda_graph import EAGER_CALLS, GraphedStep, can_capture
+from pld_edu.distill.cuda_graph import EAGER_CALLS, CaptureError, GraphedStep, can_capture
 
 
 def test_steps_are_captured_on_gpus_alone():
@@ -86,6 +86,17 @@ def test_a_step_that_cannot_be_captured_is_called_for_ever(monkeypatch):
     with pytest.warns(UserWarning, match="no CUDA graph, so steps are slower: operation not perm"):
         found = [step(batch).tolist() for batch in batches]
     assert found == (2 * batches.cumsum(dim=0)).tolist()
+
+
+def test_a_step_that_cannot_be_captured_is_an_error_where_a_graph_is_required(monkeypatch):
+    step = GraphedStep(make_step(Fake(monkeypatch, fails=True)), required=True)
+    batch = torch.ones(3)
+    for _ in range(EAGER_CALLS):
+        step(batch)
+    with pytest.raises(
+        CaptureError, match="cannot be captured as a CUDA graph: operation not perm"
+    ):
+        step(batch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

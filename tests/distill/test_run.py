@@ -13,6 +13,7 @@ from pld_edu import data, losses
 from pld_edu.distill import run as distill
 from pld_edu.distill import train as training
 from pld_edu.distill.augment import crop_and_flip, draw_views, normalise
+from pld_edu.distill.cuda_graph import CaptureError
 from pld_edu.distill.experiment import Screen
 from pld_edu.distill.networks import build
 from pld_edu.distill.run import Distillation
@@ -473,6 +474,11 @@ def test_a_teacher_trained_already_is_read(tmp_path):
 def test_no_gpu_is_said_plainly():
     with pytest.raises(ValueError, match="PyTorch sees no GPU here; the device cpu always works"):
         distill.resolve_device("cuda")
+
+
+def test_required_graphs_need_a_gpu(tmp_path):
+    with pytest.raises(CaptureError, match="there are no CUDA graphs on the device cpu"):
+        distill.run(SMALL_IMAGES, tmp_path, device="cpu", graphs="require")
 
 
 def test_each_process_has_its_own_gpu(monkeypatch):

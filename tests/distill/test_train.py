@@ -236,7 +236,7 @@ def train_smooth(recipe, checkpoint, **options):
 def as_on_a_gpu(monkeypatch):
     """All but the CUDA graph itself: fused optimizers whose learning rate is a tensor."""
     monkeypatch.setattr(training, "can_capture", lambda device: True)
-    monkeypatch.setattr(training, "GraphedStep", lambda step: step)
+    monkeypatch.setattr(training, "GraphedStep", lambda step, required: step)
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, ADAMW], ids=["sgd", "adamw"])
@@ -256,7 +256,7 @@ def test_a_run_goes_on_on_another_device(recipe, begun_on, tmp_path, monkeypatch
     plain, _ = train_smooth(recipe, tmp_path / "plain")
     interrupt = interrupt_in_the_second_epoch(2)
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
-    monkeypatch.setattr(training, "GraphedStep", lambda step: step)
+    monkeypatch.setattr(training, "GraphedStep", lambda step, required: step)
     monkeypatch.setattr(training, "can_capture", lambda device: begun_on == "gpu")
     with pytest.raises(Interrupted):
         train_smooth(recipe, tmp_path / "moved", after_epoch=interrupt)
@@ -292,7 +292,8 @@ def test_a_student_that_diverges_is_stopped_and_noted_and_the_others_go_on(
     """Those that are left are as without it; on a GPU a graph without it is captured."""
     captured = []
     monkeypatch.setattr(training, "can_capture", lambda device: True)
-    monkeypatch.setattr(training, "GraphedStep", lambda step: captured.append(step) or step)
+    noted = lambda step, required: captured.append(step) or step  # noqa: E731
+    monkeypatch.setattr(training, "GraphedStep", noted)
 
     def fit(name, others):
         fine = Learner(build("resnet8", 0), lambda s, t, y: F.cross_entropy(s, y))
@@ -309,6 +310,17 @@ def test_a_student_that_diverges_is_stopped_and_noted_and_the_others_go_on(
     assert_same(found, expected)
     saved = torch.load(tmp_path / "two", weights_only=True)
     assert saved["diverged"] == trainer.diverged
+
+
+@pytest.mark.parametrize("graphs", ["auto", "require", "off"])
+def test_whether_steps_are_captured(graphs, splits, monkeypatch):
+    monkeypatch.setattr(training, "can_capture", lambda device: True)
+    learners = {"ce": Learner(build("resnet8", 0), make_loss(SETTINGS[0]))}
+    trainer = Trainer(learners, splits[0], RECIPE, 0, graphs=graphs)
+    if graphs == "off":
+        assert trainer.on_batch == trainer.update
+    else:
+        assert trainer.on_batch.required == (graphs == "require")
 
 
 def test_without_any_learner_left_a_training_ends(splits, tmp_path):
