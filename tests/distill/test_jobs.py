@@ -49,6 +49,32 @@ def test_the_others_wait_for_the_first_to_claim_and_then_compare(tmp_path, monke
     assert json.loads((folder / "experiment.json").read_text()) == {"seeds": 2}, "the first writes"
 
 
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_to_the_same_rows(tmp_path, monkeypatch):
+    """By SIGKILL, among the steps of the students of seed 0, and again of seed 1."""
+    monkeypatch.setitem(data.DATASETS, "cifar100", slice_of_cifar100)
+    one = run.run(run_small_images.TINY_IMAGES, tmp_path / "one", progress=False, device="cpu")
+    command = [sys.executable, "-m", "tests.support.run_small_images", str(tmp_path / "killed")]
+    folder = tmp_path / "killed" / one.folder.name
+    for seed in (0, 1):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+            while not (folder / f"seed-{seed}.checkpoint").exists():
+                assert process.poll() is None
+            process.kill()
+        assert not (folder / f"seed-{seed}.json").exists()
+    subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    assert json.loads((folder / "teacher.json").read_text()) == one.teacher
+    for row in [*(rows := run.load(folder).rows), *one.rows]:
+        del row["seconds"], row["ms_per_step"]
+    assert rows == one.rows
+    found, expected = (np.load(f / "predictions.npz") for f in (folder, one.folder))
+    for name in found.keys() | expected.keys():
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_rows_of_one(tmp_path, monkeypatch):
     """Through `torchrun`, to the bit; each has the students of one seed."""
@@ -56,8 +82,7 @@ def test_two_processes_give_the_rows_of_one(tmp_path, monkeypatch):
     one = run.run(run_small_images.TINY_IMAGES, tmp_path / "one", progress=False, device="cpu")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "tests.support.run_small_images", str(tmp_path / "two")]
-    root = Path(__file__).parents[2]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=root)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("difference to CE") == 1, "one process of the two speaks"
     two = run.load(tmp_path / "two" / one.folder.name)

@@ -136,7 +136,14 @@ def test_provenance_names_versions_and_perhaps_a_commit():
     assert found["commit"] is None or len(found["commit"]) == 40
 
 
+def test_a_copy_without_git_is_told_its_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "pld_edu/results/records.py"))
+    monkeypatch.setenv("PLD_EDU_COMMIT", "abc")
+    assert provenance()["commit"] == "abc"
+
+
 def test_commit_is_none_where_the_repository_is_somebody_elses(tmp_path, monkeypatch):
+    monkeypatch.delenv("PLD_EDU_COMMIT", raising=False)
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=a"], check=True)
