@@ -1,4 +1,4 @@
-"""What was measured, as tables and figures: the directives ``recorded`` and ``benchmarks``.
+"""What was measured, in tables and figures: directives ``recorded``, ``draws``, ``benchmarks``.
 
 Every number is computed from the files in `notebooks/results` while the book is built.
 """
@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pld_edu.bench import report
-from pld_edu.results import plots, tables
+from pld_edu.results import draws, plots, tables
 from pld_edu.results.comparison import ComparisonRow, Interval, compare
 from pld_edu.results.methods import Setting
 
@@ -25,6 +25,7 @@ FIGURES = BOOK / "generated"
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("recorded", Recorded)
+    app.add_directive("draws", Draws)
     app.add_directive("benchmarks", Benchmarks)
     return {"parallel_read_safe": True}
 
@@ -43,6 +44,18 @@ class Recorded(SphinxDirective):
         return self.parse_text_to_nodes(text)
 
 
+class Draws(SphinxDirective):
+    """``{draws} mnist1d-fair``: a comparison over draws of teacher and data."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Its report and its figure as nodes."""
+        folder = RESULTS / self.arguments[0]
+        self.env.note_dependency(folder / "rows.json")
+        return self.parse_text_to_nodes(over_draws(folder))
+
+
 class Benchmarks(SphinxDirective):
     """``{benchmarks}``: what `pld-edu bench` has measured, one machine after the other."""
 
@@ -53,6 +66,21 @@ class Benchmarks(SphinxDirective):
             self.env.note_dependency(path)
         text = "\n\n".join(map(benchmark, files)) or "No measurement is recorded yet."
         return self.parse_text_to_nodes(text)
+
+
+def over_draws(folder: Path) -> str:
+    """A comparison over draws in Markdown."""
+    rows, experiment = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("rows", "experiment")
+    )
+    primary = [tuple(Setting(*setting) for setting in pair) for pair in experiment["primary"]]
+    caption = (
+        "Top-1 minus that of cross-entropy, each method at the learning rate and temperature "
+        "picked for it. Pale: one draw of teacher and data each. Below them: mean and 95% interval."
+    )
+    drawn = figure(folder.name, plots.over_draws(rows), caption)
+    return f"```text\n{draws.report(rows, primary)}\n```\n\n{drawn}"
 
 
 def benchmark(path: Path) -> str:

@@ -60,6 +60,7 @@ def test_base_install_names_the_extra(command):
         (["distill", "--student", "resnet8"], "no network for mnist1d is called 'resnet8'; there"),
         (["distill", "--preset", "cpu", "--teacher", "cnn"], "no network for cifar100 is called"),
         (["distill", "--preset", "cpu", "--dataset", "mnist1d"], "is for --dataset cifar100"),
+        (["distill", "--minutes", "1"], "--minutes is not for --preset fair"),
         (["distill", "--device", "abacus"], "device must be cpu, cuda, ..., got 'abacus'"),
         (["distill", "--minutes", "3"], "--minutes is for a run with one teacher"),
         (["distill", "--optimizer", "sgd"], "--optimizer and --precision are for cifar100"),
@@ -102,7 +103,7 @@ def test_the_fair_comparison_prints_its_table_and_a_sentence(tmp_path, capsys, m
     monkeypatch.setattr(fair, "run", run)
     assert cli.main(["distill", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert "Over 3 draws PLD is ahead of CE (+3.5), ahead of KD (+2.3), ahead of DIST" in shown
+    assert "Over 3 draws PLD is ahead of CE (+3.5), KD (+2.3) and DIST (+1.2)." in shown
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -77,13 +77,19 @@ method on held-out data, from one grid.""")
 
 
 def in_words(contrasts: Sequence[Contrast], draws: int) -> str:
-    """One sentence for each method that comes first: ahead of, behind, or not seen to differ."""
-    sentences = []
-    for method in dict.fromkeys(found.first for found in contrasts):
-        said = [
-            f"{PHRASES[found.corrected.verdict]} {TITLES[found.second]} ({found.alone.mean:+.1f})"
-            for found in contrasts
-            if found.first == method
-        ]
-        sentences.append(f"Over {draws} draws {TITLES[method]} is {', '.join(said)}.")
-    return " ".join(sentences)
+    """One sentence for each method that comes first: what it is ahead of, behind, or neither."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for first, second, alone, corrected in contrasts:
+        found = said.setdefault(first, {}).setdefault(PHRASES[corrected.verdict], [])
+        found.append(f"{TITLES[second]} ({alone.mean:+.1f})")
+    return " ".join(
+        f"Over {draws} draws {TITLES[first]} is "
+        + ", ".join(f"{phrase} {join(rivals)}" for phrase, rivals in by_phrase.items())
+        + "."
+        for first, by_phrase in said.items()
+    )
+
+
+def join(names: Sequence[str]) -> str:
+    """``CE, KD and DIST``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

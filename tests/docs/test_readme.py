@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pld_edu.results.comparison import compare
-from pld_edu.results.tables import comparison_table
+from pld_edu.distill.experiment import FAIR
+from pld_edu.results.draws import report
 from tests.support.notebooks import read_cells
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "notebooks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -55,8 +56,19 @@ def test_picture_is_the_one_that_notebook_00_computes() -> None:
 
 
 def test_table_is_the_one_of_the_recorded_rows() -> None:
-    rows = ROOT / "notebooks" / "results" / "mnist1d" / "cnn-mlp32" / "rows.json"
-    assert comparison_table(compare(json.loads(rows.read_text()))) in README
+    rows = json.loads((RESULTS / "mnist1d-fair" / "rows.json").read_text())
+    assert report(rows, FAIR.primary) in README
+
+
+def test_numbers_of_table_6_are_those_of_the_recorded_rows() -> None:
+    rows = json.loads((RESULTS / "mnist1d-weights" / "rows.json").read_text())
+    means = {}
+    for weights in ("uniform", "position", "teacher", "label"):
+        top1 = [row["top1"] for row in rows if row["weights"] == weights]
+        means[weights] = f"{sum(top1) / len(top1):.0f}"
+    sentence = re.search(r"teacher's: (\d+), (\d+)\s+and (\d+)%\).*?as well, (\d+)%", README, re.S)
+    assert sentence is not None
+    assert list(sentence.groups()) == list(means.values())
 
 
 def test_order_on_cifar100_is_the_one_of_the_recorded_rows() -> None:
