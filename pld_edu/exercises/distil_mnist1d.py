@@ -96,3 +96,36 @@ FAIR = Code(
 )
 
 EXERCISES = (PAIRS, HONEST, FAIR)
+
+LEADS = np.array([0.9, 0.4, 1.3, -0.2, 0.6])  # of five draws, each the mean over eight students
+
+
+def _low(quantile: float = 2.776, n: int = 5, ddof: int = 1) -> float:
+    """Lower end of the interval: mean - t s / sqrt(n)."""
+    return LEADS.mean() - quantile * LEADS.std(ddof=ddof) / np.sqrt(n)
+
+
+LOWER_END = Values(
+    heading="08.a lower end",
+    right={"low": _low()},
+    hint="The mean, minus t times the standard deviation of the five, over the root of five.",
+    praise="Just below 0: with five draws a mean lead of 0.6 points may still be luck.",
+    mistakes=(
+        wrong("students-counted", _low(n=40), _low(2.023, n=40))(
+            "This counts all 40 students, as if each had a teacher and data of its own.",
+            "Students of one draw share its luck. How many draws are there?",
+        ),
+        wrong("no-root", _low(n=1))(
+            "This is where single draws lie, not their mean.", "Divide by the root of 5."
+        ),
+        wrong("divided-by-n", _low(ddof=0))(
+            "This standard deviation divides by 5.", "Divide by 4: ddof=1."
+        ),
+        wrong("normal-quantile", _low(1.96))(
+            "1.96 is the quantile for very many draws.", "With five draws t is larger."
+        ),
+        wrong("upper-end", 2 * LEADS.mean() - _low())("This is the upper end.", "Subtract."),
+    ),
+)
+
+FILL_INS = (LOWER_END,)
