@@ -178,7 +178,8 @@ def teach(experiment: Experiment, parts: Path, draw: int) -> None:
     ]
     seen = (predict(teacher, split.inputs) for split in (data.test, data.held_out))
     row = {"draw": draw, "seed": seed, **measure(data, *seen), "temperatures": label_weights}
-    write_atomically(path, partial(torch.save, {"logits": t, "row": row}))
+    kept = {"logits": t, "row": row, "test_labels": data.test.labels}
+    write_atomically(path, partial(torch.save, kept))
     checkpoint.unlink()
 
 
@@ -274,9 +275,10 @@ def record(folder: Path, teachers: list[Job], screened: list[Row], rows: list[Ro
     order = list(METHODS)
     rows.sort(key=lambda row: (order.index(row["method"]), row["seed"]))
     write_predictions(folder, [(row, row.pop("predicted")) for row in rows])
-    described = [torch.load(parts / f"teacher-{draw}.pt")["row"] for _, parts, draw in teachers]
+    kept = [torch.load(parts / f"teacher-{draw}.pt") for _, parts, draw in teachers]
+    np.save(folder / "labels.npy", np.array([own["test_labels"] for own in kept], dtype=np.uint8))
     short = ("draw", *Setting._fields, "learning_rate", "seed", "held_out_top1")
-    write_json(folder / "teachers.json", described)
+    write_json(folder / "teachers.json", [own["row"] for own in kept])
     write_json(folder / "screen.json", [{key: row[key] for key in short} for row in screened])
     write_json(folder / "rows.json", rows)
     shutil.rmtree(folder / "parts")

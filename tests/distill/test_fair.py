@@ -84,7 +84,10 @@ def test_every_method_has_one_pick_from_the_grid_and_all_students(finished):
     assert "top1" not in finished.screen[0], "the test set has no part in the screen"
     files = {path.name for path in finished.folder.iterdir()}
     expected = {f"{name}.json" for name in ("experiment", "rows", "screen", "teachers")}
-    assert files == expected | {"predictions.npz"}
+    assert files == expected | {"predictions.npz", "labels.npy"}
+    labels = np.load(finished.folder / "labels.npy")
+    for own, draw in zip(labels, (0, 1), strict=True):
+        np.testing.assert_array_equal(own, mnist1d(200, 100, 100, draw=draw).test.labels)
 
 
 @slow
