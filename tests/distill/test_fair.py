@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,11 @@ def test_the_experiment_has_said_what_it_compares_and_shares_no_seed():
     teachers = range(FAIR.teacher_seed, FAIR.teacher_seed + draws)
     seeds = [*range(draws * FAIR.seeds), *trials, *teachers]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_the_recorded_comparison_has_the_settings_of_the_command():
+    recorded = Path(__file__).parents[2] / "notebooks" / "results" / "mnist1d-fair"
+    assert fair.run(FAIR, recorded) == fair.load(recorded)
 
 
 @slow
