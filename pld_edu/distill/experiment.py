@@ -252,7 +252,7 @@ PRESETS = {
         teacher_recipe=replace(ADAMW_40, epochs=25, batch_size=64),
         student_recipe=replace(ADAMW_40, epochs=15, batch_size=64),
         screen=Screen(learning_rates=(1e-3, 3e-3), epochs=6),
-        seeds=4,
+        seeds=3,
         precision="float32",
         curve_samples=1_000,
     ),
