@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         message = str(error)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm"):
+        known = ("matplotlib", "mnist1d", "PIL", "torch", "torchvision", "tqdm")
+        if (error.name or "").partition(".")[0] not in known:
             raise
         extra = 'the extra "distill" brings it: pip install "pld_edu[distill]"'
         message = f"{error.name} is not installed; {extra}"
