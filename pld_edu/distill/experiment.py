@@ -213,7 +213,8 @@ FAIR = replace(
     EXPERIMENTS["mnist1d"],
     temperatures=(1.0, 2.0, 4.0),
     draws=Draws(number=5, learning_rates=(0.06, 0.12, 0.25, 0.5), trials=3),
-    # Chosen before any student of these draws was trained; two-sided, Bonferroni over the three.
+    # Chosen before this comparison was run; two-sided, Bonferroni over the three. The data of draw
+    # 0 are those of earlier runs, with another teacher.
     primary=((PLD, CE), (PLD, KD), (PLD, DIST)),
     seeds=8,
     teacher_seed=2000,
