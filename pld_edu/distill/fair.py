@@ -29,7 +29,7 @@ from ..results.records import claim, provenance, write_predictions
 from .experiment import Experiment
 from .networks import Stack, build
 from .objectives import Loss, StackedLoss, cross_entropy, make_loss
-from .run import Row, accuracy
+from .record import Row, accuracy
 from .saturation import saturation
 from .train import Learner, Samples, Trainer, predict, to_device
 

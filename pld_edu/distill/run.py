@@ -1,48 +1,36 @@
 """The experiment: train a teacher, then its students side by side, and record them.
 
 Every finished part lies in a file of its own, so that a run can go on later, or in several
-processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json`` until `gather`
-adds them to the results.
+processes: the teacher in ``teacher.pt``, the students of a job in ``seed-N.json`` until
+`Record.gather` adds them to the results.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .._files import write_atomically, write_json
 from ..data import DATASETS, DataError
 from ..results.methods import Setting
-from ..results.metrics import top_k_accuracy
-from ..results.records import (
-    STORED_SEED,
-    provenance,
-    round_logits,
-    write_logits,
-    write_predictions,
-)
 from . import jobs
-from .augment import Views, crop_and_flip, draw_views, normalise
 from .cuda_graph import CaptureError, can_capture
 from .experiment import Experiment, Recipe
-from .networks import Stack, build, count_parameters
+from .networks import Stack, build
 from .objectives import Loss, StackedLoss, cross_entropy, make_loss
+from .record import Owners, Record, Row, accuracy
 from .saturation import saturation
 from .stopping import Stop
-from .train import Learner, Samples, Trainer, batches, predict, to_device
+from .train import Learner, Samples, Trainer, predict, to_device
 
 # What `run` raises if what was asked for is not possible.
 NOT_POSSIBLE = DataError, CaptureError, FileExistsError
-Row = dict[str, Any]
-Owners = dict[str, tuple[Setting, int]]  # the setting and seed of each student, by its name
 
 
 class Run(NamedTuple):
@@ -190,9 +178,10 @@ class Distillation:
         if not jobs.is_first():
             jobs.wait_for(self.home / "teacher.pt")  # by then the data set is downloaded as well
         sizes = experiment.train, experiment.held_out, experiment.test
-        splits = (to_device(split, device) for split in DATASETS[experiment.dataset](*sizes))
+        splits = [to_device(split, device) for split in DATASETS[experiment.dataset](*sizes)]
         self.train, self.held_out, self.test = splits
         self.device = self.train.labels.device
+        self.record = Record(experiment, folder, *splits)
         recipe = experiment.student_recipe
         self.rates = dict.fromkeys(experiment.settings, recipe.learning_rate)
 
@@ -200,17 +189,17 @@ class Distillation:
         """Do the own jobs of this process; the first one gathers the results of all."""
         teacher, history = self.train_teacher()
         if jobs.is_first():
-            self.describe(teacher, history)
+            self.record.describe(teacher, self.build(self.experiment.student, 0), history)
         self.pick_rates(teacher)
         for job in own:
             if not self.is_done(job):
                 self.train_students(job, teacher)
             if jobs.is_first():
-                self.gather()
+                self.record.gather()
         if jobs.is_first():
             for job in all_jobs:
                 jobs.wait_until(partial(self.is_done, job))
-                self.gather()
+                self.record.gather()
 
     def is_done(self, seeds: Sequence[int]) -> bool:
         """Whether the students of a job are trained: among the results, or in their file."""
@@ -321,7 +310,7 @@ class Distillation:
             for line in history
             if name in line
         ]
-        rows = self.make_rows(owners, trainer)
+        rows = self.record.make_rows(owners, trainer, self.rates)
         write_json(path, {"rows": rows, "curves": curves})
         checkpoint.unlink()
 
@@ -335,116 +324,6 @@ class Distillation:
             name: Learner(network, self.make_loss(setting), learning_rate=self.rates[setting])
             for (name, (setting, _)), network in zip(owners.items(), networks, strict=True)
         }
-
-    def make_rows(self, owners: Owners, trainer: Trainer) -> list[Row]:
-        """One row for each student; the test logits of one seed go into files.
-
-        A student that diverged has no accuracies; one whose logits cannot be stored did so at last.
-        """
-        experiment, on_gpu = self.experiment, self.device.type == "cuda"
-        pair = {name: getattr(experiment, name) for name in ("dataset", "teacher", "student")}
-        device = torch.cuda.get_device_name(self.device) if on_gpu else "cpu"
-        epochs = experiment.student_recipe.epochs
-        own = 1 / len(owners)  # they trained together
-        steps = len(trainer.history) * trainer.steps
-        pace = 1000 * trainer.training_seconds / steps if steps else None
-        times = {"seconds": own * trainer.seconds, "ms_per_step": pace and own * pace}
-        origin = times | {"device": device} | provenance()
-        found, rows = chain.from_iterable(map(self.evaluate, trainer.networks)), []
-        for (name, (setting, seed)), tested in zip(owners.items(), found, strict=True):
-            row = pair | {**setting._asdict(), "seed": seed, "epochs": epochs}
-            row["learning_rate"] = self.rates[setting]
-            if tested is None or name in trainer.diverged:
-                lost = trainer.diverged.get(name, {"epoch": epochs, "step": trainer.steps})
-                row |= (
-                    dict.fromkeys(("top1", "top5", "held_out_top1"))
-                    | origin
-                    | {"diverged": lost, "predicted": None}
-                )
-            else:
-                logits, accuracies = tested
-                if seed == STORED_SEED:
-                    write_logits(self.folder, setting.name, logits, seed)
-                row |= accuracies | origin | {"predicted": logits.argmax(axis=-1).tolist()}
-            rows.append(row)
-        return rows
-
-    def evaluate(self, network: nn.Module) -> Iterator[tuple[np.ndarray, dict[str, float]] | None]:
-        """Test logits [N, C] and accuracies in percent, of the network or of each in a `Stack`.
-
-        None stands for logits that cannot be stored, since they are not finite or too large.
-        """
-
-        def predict_each(data: Samples) -> np.ndarray:
-            logits = predict(network, data.inputs)
-            return logits.reshape(-1, *logits.shape[-2:]).cpu().numpy()
-
-        both = zip(predict_each(self.test), predict_each(self.held_out), strict=True)
-        for tested, unseen in both:
-            try:
-                round_logits(tested), round_logits(unseen)
-            except FloatingPointError:
-                yield None
-                continue
-            top1, top5 = (accuracy(tested, self.test, k) for k in (1, 5))
-            held_out_top1 = accuracy(unseen, self.held_out)
-            yield tested, {"top1": top1, "top5": top5, "held_out_top1": held_out_top1}
-
-    def gather(self) -> None:
-        """Add the finished jobs to the results, the rows last; only then their files go."""
-        if not (paths := sorted(self.folder.glob("seed-*.json"))):
-            return
-        parts = [json.loads(path.read_text()) for path in paths]
-        rows = [row for part in parts for row in part["rows"]]
-        predicted = [(row, row.pop("predicted")) for row in rows]
-        write_predictions(self.folder, [(row, found) for row, found in predicted if found])
-        if self.experiment.images:
-            self.add("curves", [line for part in parts for line in part["curves"]])
-        self.add("rows", rows)
-        for path in paths:
-            path.unlink()
-
-    def add(self, name: str, lines: Iterable[Row]) -> None:
-        """Add lines to ``NAME.json``, by setting, seed and epoch; one that is there is replaced."""
-        path, order = self.folder / f"{name}.json", self.experiment.settings
-        there = json.loads(path.read_text()) if path.exists() else []
-
-        def place(line: Row) -> tuple[int, int, int]:
-            setting = Setting(line["method"], line["temperature"])
-            return order.index(setting), line["seed"], line.get("epoch", 0)
-
-        found = {place(line): line for line in (*there, *lines)}
-        write_json(path, [found[key] for key in sorted(found)])
-
-    def describe(self, teacher: nn.Module, history: list[Row]) -> None:
-        """Write ``teacher.json``, unless it is there: sizes, accuracies, saturation, its history.
-
-        Saturation is that on the training samples, `temperatures`, and on images also that on
-        `views` of them. Its test logits, and the labels, go into files too.
-        """
-        path = self.folder / "teacher.json"
-        if path.exists():
-            return
-        np.save(self.folder / "labels.npy", self.test.labels.cpu().numpy())
-        (found,) = self.evaluate(teacher)
-        if found is None:
-            raise FloatingPointError(f"the logits of {self.experiment.teacher} are not finite")
-        logits, accuracies = found
-        write_logits(self.folder, "teacher", logits, self.experiment.teacher_seed)
-        untrained_student = self.build(self.experiment.student, 0)
-        networks = teacher, untrained_student
-        plain = [predict(network, self.train.inputs) for network in networks]
-        description = {
-            "name": self.experiment.teacher,
-            "parameters": count_parameters(teacher),
-            "student_parameters": count_parameters(untrained_student),
-            **accuracies,
-            "temperatures": self.saturation([*plain, self.train.labels]),
-            "epochs": history,
-        }
-        if self.experiment.images:
-            description["views"] = self.saturation(self.see_views(networks))
-        write_json(path, description)
 
     def make_trainer(
         self,
@@ -460,23 +339,6 @@ class Distillation:
     def make_loss(self, setting: Setting) -> Loss:
         """The loss of a setting, for this pair of networks."""
         return make_loss(setting, self.experiment.dkd_beta)
-
-    def see_views(self, networks: Iterable[nn.Module]) -> list[Tensor]:
-        """Logits of each network on what seed 0 sees in its first epoch, and the labels."""
-        size, samples = self.experiment.student_recipe.batch_size, len(self.train.labels)
-        parts = []
-        for step, rows in enumerate(batches(0, 0, samples, size)):
-            images, labels = (part[torch.from_numpy(rows)] for part in self.train)
-            views = Views(*(part.to(self.device) for part in draw_views(0, 0, step, size)))
-            seen = crop_and_flip(normalise(images), views)
-            parts.append([*(predict(network, seen) for network in networks), labels])
-        return [torch.cat(part) for part in zip(*parts, strict=True)]
-
-    def saturation(self, seen: Iterable[Tensor]) -> list[Row]:
-        """Of teacher logits, student logits and labels, at each temperature of the experiment."""
-        t, s, labels = seen
-        taus = sorted({setting.temperature or 1.0 for setting in self.experiment.settings})
-        return [{"temperature": tau} | saturation(t, labels, s, tau) for tau in taus]
 
     def part(self, seeds: Sequence[int]) -> Path:
         """The file of a job, ``seed-0.json``, or ``seed-0-9.json`` for several seeds."""
@@ -494,8 +356,3 @@ class Distillation:
         """Top-1 in percent, on the samples of learning curves."""
         unseen = self.first(self.held_out)
         return {"held_out_top1": accuracy(predict(network, unseen.inputs), unseen)}
-
-
-def accuracy(logits: Tensor | np.ndarray, data: Samples, k: int = 1) -> float:
-    """Top-k accuracy in percent."""
-    return top_k_accuracy(torch.as_tensor(logits).cpu().numpy(), data.labels.cpu().numpy(), k)

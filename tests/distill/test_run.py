@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pld_edu import data, losses
+from pld_edu import losses
 from pld_edu.distill import run as distill
 from pld_edu.distill import train as training
-from pld_edu.distill.augment import crop_and_flip, draw_views, normalise
 from pld_edu.distill.cuda_graph import CaptureError
 from pld_edu.distill.experiment import Screen
 from pld_edu.distill.networks import build
@@ -21,174 +20,19 @@ from pld_edu.distill.stopping import OutOfTime
 from pld_edu.distill.train import Trainer, batches, predict
 from pld_edu.results import tables
 from pld_edu.results.methods import Setting
-from tests.support.small_images import SMALL_IMAGES, slice_of_cifar100
+from pld_edu.results.records import read_logits
+from tests.distill.conftest import EXPERIMENTS
+from tests.support.small_images import SMALL_IMAGES
 from tests.support.small_run import SMALL
 
 pytestmark = pytest.mark.slow  # Almost every test here trains.
-
-EXPERIMENTS = {"mnist1d": SMALL, "images": SMALL_IMAGES}
-METHODS = {"mnist1d": ("kd", "dist", "pld"), "images": ("dist", "dkd", "pld")}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def images():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(data.DATASETS, "cifar100", slice_of_cifar100)
-        yield
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Both experiments, finished."""
-    return {
-        name: distill.run(experiment, tmp_path_factory.mktemp(name), progress=False, device="cpu")
-        for name, experiment in EXPERIMENTS.items()
-    }
 
 
 def without_seconds(rows):
     return [{k: v for k, v in row.items() if k not in ("seconds", "ms_per_step")} for row in rows]
 
 
-def logits_in(folder, name):
-    with np.load(folder / f"logits_{name}.npz") as file:
-        assert file["logits"].dtype == np.float16
-        return file["logits"], file["seed"]
-
-
 both = pytest.mark.parametrize("name", EXPERIMENTS)
-
-
-@both
-def test_one_row_for_each_setting_and_seed(name, runs):
-    rows, experiment = runs[name].rows, EXPERIMENTS[name]
-    pairs = [("ce", None), *itertools.product(METHODS[name], (1.0, 4.0))]
-    found = [(row["method"], row["temperature"], row["seed"]) for row in rows]
-    assert found == [(*pair, seed) for pair in pairs for seed in (0, 1)]
-    for row in rows:
-        assert " ".join(row) == (
-            "dataset teacher student method temperature seed epochs learning_rate top1 top5 "
-            "held_out_top1 seconds ms_per_step device versions commit"
-        )
-        assert row["dataset"] == experiment.dataset
-        assert (row["teacher"], row["student"]) == (experiment.teacher, experiment.student)
-        assert row["epochs"] == experiment.student_recipe.epochs
-        assert row["device"] == "cpu"
-        steps = experiment.student_recipe.epochs * (4 if name == "mnist1d" else 3)
-        assert 0 < row["ms_per_step"] * steps < 1000 * row["seconds"]
-
-
-@both
-def test_files_of_a_finished_run(name, runs):
-    folder = runs[name].folder
-    files = ["experiment.json", "labels.npy", "rows.json", "teacher.json", "logits_ce.npz"]
-    files += ["predictions.npz"]
-    files += [f"logits_{m}-t{t}.npz" for m in METHODS[name] for t in (1, 4)]
-    files += ["logits_teacher.npz", "curves.json" if name == "images" else "teacher.pt"]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
-    others = {path.name for path in folder.parent.iterdir()} - {folder.name}
-    assert others == ({"resnet14"} if name == "images" else set())
-    for other in others:
-        kept = sorted(path.name for path in (folder.parent / other).iterdir())
-        assert kept == ["experiment.json", "teacher.pt"]
-
-
-@both
-def test_stored_logits_are_those_of_the_predictions(name, runs):
-    labels = np.load(runs[name].folder / "labels.npy")
-    experiment = EXPERIMENTS[name]
-    sizes = experiment.train, experiment.held_out, experiment.test
-    assert labels.tolist() == data.DATASETS[experiment.dataset](*sizes).test.labels.tolist()
-    with np.load(runs[name].folder / "predictions.npz") as predictions:
-        for setting in experiment.settings:
-            logits, seed = logits_in(runs[name].folder, setting.name)
-            first, second = np.sort(logits, axis=-1)[:, :-3:-1].T
-            assert seed == 0
-            apart = first - second > 1 / 16  # where rounding cannot change the first class
-            assert apart.sum() >= 5
-            np.testing.assert_array_equal(
-                logits.argmax(axis=-1)[apart], predictions[setting.name][0][apart]
-            )
-
-
-@both
-def test_every_student_leaves_its_predicted_classes(name, runs):
-    labels = np.load(runs[name].folder / "labels.npy")
-    with np.load(runs[name].folder / "predictions.npz") as predictions:
-        for row in runs[name].rows:
-            found = predictions[Setting(row["method"], row["temperature"]).name]
-            assert (found.dtype, found.shape) == (np.uint8, (2, len(labels)))
-            assert row["top1"] == 100 * np.mean(found[row["seed"]] == labels)
-
-
-@both
-def test_the_teacher_is_described_as_it_is_stored(name, runs):
-    teacher, experiment = runs[name].teacher, EXPERIMENTS[name]
-    assert (teacher["name"], len(teacher["epochs"])) == (experiment.teacher, 2)
-    sizes = [
-        sum(p.numel() for p in build(network, 0).parameters())
-        for network in (experiment.teacher, experiment.student)
-    ]
-    assert [teacher["parameters"], teacher["student_parameters"]] == sizes
-    assert [line["epoch"] for line in teacher["epochs"]] == [1, 2]
-    assert [line["temperature"] for line in teacher["temperatures"]] == [1.0, 4.0]
-    labels = np.load(runs[name].folder / "labels.npy")
-    order = np.argsort(-logits_in(runs[name].folder, "teacher")[0], axis=-1, kind="stable")
-    stored = [100 * np.mean((order[:, :k] == labels[:, None]).any(axis=-1)) for k in (1, 5)]
-    # Rounding may change the order of a few samples out of 40 (images) and 100.
-    assert [teacher["top1"], teacher["top5"]] == pytest.approx(stored, abs=5)
-
-
-def test_the_last_epoch_of_a_teacher_has_the_saturation_of_temperature_1(runs):
-    last, at_1 = (runs["mnist1d"].teacher[key] for key in ("epochs", "temperatures"))
-    for key in ("mean_label_weight", "share_above_99", "cosine_to_ce"):
-        assert last[-1][key] == at_1[0][key]
-
-
-def test_a_teacher_is_described_on_the_views_that_students_see(runs):
-    """Image by image, at temperature 4; nothing is measured of its speed."""
-    teacher = runs["images"].teacher
-    weights = torch.load(runs["images"].folder.parent / "resnet14/teacher.pt", weights_only=True)
-    network = build("resnet14", 0).eval()
-    network.load_state_dict(weights["weights"])
-    images, labels = map(torch.from_numpy, slice_of_cifar100(48, 20, 40).train)
-    found = []
-    for step, rows in enumerate(batches(0, 0, 48, 16)):
-        seen = crop_and_flip(normalise(images[rows]), draw_views(0, 0, step, 16))
-        with torch.no_grad():
-            probabilities = (network(seen) / 4).softmax(-1)
-        found += [own[label].item() for own, label in zip(probabilities, labels[rows], strict=True)]
-    assert [line["temperature"] for line in teacher["views"]] == [1.0, 4.0]
-    assert teacher["views"][1]["mean_label_weight"] == pytest.approx(np.mean(found), rel=1e-4)
-    assert teacher["views"][1] != teacher["temperatures"][1]
-    assert not {"latency", "views"} & runs["mnist1d"].teacher.keys()
-    assert "latency" not in teacher
-
-
-def test_a_teacher_of_images_teaches_with_the_weights_that_are_stored(runs):
-    path = runs["images"].folder.parent / "resnet14" / "teacher.pt"
-    weights = torch.load(path, weights_only=True)["weights"]
-    assert {value.dtype for value in weights.values() if value.ndim > 1} == {torch.float16}
-    network = build("resnet14", 0).eval()
-    network.load_state_dict(weights)
-    logits = predict(network, torch.from_numpy(slice_of_cifar100(48, 20, 40).test.inputs))
-    stored, _ = logits_in(runs["images"].folder, "teacher")
-    centred = (logits - logits.mean(dim=-1, keepdim=True)).numpy()
-    assert np.abs(stored - centred).max() <= 1 / 32 + 1e-3
-
-
-def test_learning_curves_have_a_line_for_each_student_and_epoch(runs):
-    curves = json.loads((runs["images"].folder / "curves.json").read_text())
-    assert len(curves) == 7 * 2 * 2
-    for row in runs["images"].rows:
-        own = [
-            line
-            for line in curves
-            if all(line[key] == row[key] for key in ("method", "temperature", "seed"))
-        ]
-        assert [line["epoch"] for line in own] == [1, 2]
-        assert all(line["train_loss"] > 0 for line in own)
-        assert own[-1]["held_out_top1"] == row["held_out_top1"]  # both of all 20 images
 
 
 class Interrupted(Exception):
@@ -236,7 +80,7 @@ def test_an_interrupted_run_resumes_to_the_same_rows(name, steps, runs, tmp_path
     assert without_seconds(resumed.rows) == without_seconds(finished.rows)
     assert resumed.teacher == finished.teacher
     for path in finished.folder.glob("logits_*"):
-        found, expected = (logits_in(run.folder, path.stem[7:])[0] for run in (resumed, finished))
+        found, expected = (read_logits(run.folder, path.stem[7:]) for run in (resumed, finished))
         np.testing.assert_array_equal(found, expected)
     names = [sorted(path.name for path in run.folder.iterdir()) for run in (resumed, finished)]
     assert names[0] == names[1]
@@ -362,21 +206,6 @@ def test_a_student_that_diverges_is_recorded_and_the_others_are_as_ever(
     assert "PLD, T = 4, seed 1 (epoch 2, step" in text
     assert "nan" not in text
     assert "NaN" not in "".join(path.read_text() for path in run.folder.glob("*.json"))
-
-
-def test_a_student_whose_logits_cannot_be_stored_diverged_at_last(tmp_path, monkeypatch):
-    def predict_large(network, inputs):
-        logits = predict(network, inputs)
-        if logits.ndim == 3:
-            logits[1] = 1e6
-        return logits
-
-    monkeypatch.setattr(distill, "predict", predict_large)
-    distillation = Distillation(SMALL, tmp_path, progress=False)
-    distillation.train_students([0, 1], build("cnn", 0))
-    _, row, *others = json.loads(distillation.part([0, 1]).read_text())["rows"]
-    assert (row["seed"], row["top1"], row["diverged"]) == (1, None, {"epoch": 3, "step": 4})
-    assert all("diverged" not in other for other in others)
 
 
 def test_dkd_is_trained_with_the_beta_of_the_pair(tmp_path):

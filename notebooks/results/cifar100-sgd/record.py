@@ -84,7 +84,7 @@ def record_control(home: Path) -> None:
     trainer.fit(out / "students.checkpoint", label="control")
     rows = []
     for setting, factor in FACTORS.items():
-        ((logits, accuracies),) = distillation.evaluate(students[setting])
+        ((logits, accuracies),) = distillation.record.evaluate(students[setting])
         write_logits(out, setting.name, logits, SEED)
         pair = {key: RESNET.note[key] for key in ("dataset", "teacher", "student")}
         own = {**setting._asdict(), "seed": SEED, "loss_factor": factor, "epochs": recipe.epochs}

@@ -22,7 +22,8 @@ from pld_edu._files import write_json
 from pld_edu.distill.experiment import EXPERIMENTS, Experiment
 from pld_edu.distill.networks import Stack, build
 from pld_edu.distill.objectives import Loss, StackedLoss, cross_entropy
-from pld_edu.distill.run import Distillation, accuracy
+from pld_edu.distill.record import accuracy
+from pld_edu.distill.run import Distillation
 from pld_edu.distill.train import Learner, Trainer, predict
 from pld_edu.results.records import provenance
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from pld_edu.distill.experiment import EXPERIMENTS
-from pld_edu.distill.run import Distillation, accuracy
+from pld_edu.distill.record import accuracy
+from pld_edu.distill.run import Distillation
 from pld_edu.distill.train import predict
 
 HERE = Path(__file__).parent
