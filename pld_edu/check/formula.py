@@ -102,7 +102,8 @@ class Formula:
         """The terms with their coefficients, such as "0.1 CE + 0.9 T^2 KL"."""
         names = {t: n.removeprefix("T^2 " * (self.tau_power != 2)) for t, n in self.terms.items()}
         used = [(a, names[t]) for t in reversed(names) if (a := getattr(self, t))]
-        return " + ".join(f"{a:.4g} {name}".removeprefix("1 ") for a, name in used) or "0"
+        text = " + ".join(f"{a:.4g} {name}".removeprefix("1 ") for a, name in used) or "0"
+        return text if self.temperature is None else f"{text} at T = {self.temperature:.4g}"
 
     def value(self, case: Case, s: Numbers | None = None, keys: Floats | None = None) -> Numbers:
         """Value on a case: [...], or [..., N] without reduction.

@@ -144,7 +144,7 @@ _TABLE = (
      "Take softmax(t / tau) as it is."),
     ("another-loss",
      "This is another loss.",
-     "Ask the checker for that loss, or call the one you meant."),
+     "Call the loss you meant; what is compared here is PLD."),
     ("roles-swapped",
      "Student and teacher are exchanged.",
      "Call it with the student's logits first."),
