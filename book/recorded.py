@@ -5,6 +5,7 @@ Every number is computed from the files in `notebooks/results` while the book is
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pld_edu.bench import report
-from pld_edu.results import draws, plots, tables
+from pld_edu.results import draws, plots, records, tables
 from pld_edu.results.comparison import ComparisonRow, Interval, compare
 from pld_edu.results.methods import Setting
 
@@ -74,13 +75,19 @@ def over_draws(folder: Path) -> str:
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("rows", "experiment")
     )
-    primary = [tuple(Setting(*setting) for setting in pair) for pair in experiment["primary"]]
+    primary = read_primary(experiment)
     caption = (
         "Top-1 minus that of cross-entropy, each method at the learning rate and temperature "
         "picked for it. Pale: one draw of teacher and data each. Below them: mean and 95% interval."
     )
     drawn = figure(folder.name, plots.over_draws(rows), caption)
     return f"```text\n{draws.report(rows, primary)}\n```\n\n{drawn}"
+
+
+def read_primary(experiment: Mapping[str, Any]) -> list[tuple[Setting, Setting]]:
+    """The comparisons that ``experiment.json`` names as chosen beforehand."""
+    pairs = experiment.get("primary", [])
+    return [(Setting(*first), Setting(*second)) for first, second in pairs]
 
 
 def benchmark(path: Path) -> str:
@@ -109,12 +116,18 @@ def chapter(folder: Path) -> str:
     )
     if len(seeds) == 1:
         return f"{opening}\n\n{without_intervals(rows)}"
-    parts = [opening, table(compare(rows)), tables.diverged(rows)]
+    primary = read_primary(experiment)
+    named = set(chain(*primary))
+    parts = [opening]
+    if primary:
+        hits = records.read_hits(folder, len(seeds))
+        parts.append(f"```text\n{tables.primary_table(rows, primary, hits).rstrip()}\n```")
+    parts += [table(compare(rows, named)), tables.diverged(rows)]
     parts += diverged(folder / "diverged.json")
     parts.append(
         figure(
             f"{name}-comparison",
-            plots.comparison(rows),
+            plots.comparison(rows, named),
             f"Top-1 of every student of {title}. Pale: one student each. Below them: mean and "
             "95% interval. The grey line is the mean of cross-entropy.",
         )

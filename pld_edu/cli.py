@@ -6,6 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def _distill(options: Namespace) -> int:
         return 0
     if finished:
         print(f"{folder} holds this run already, finished; here it is. Remove it to train again.")
-    plots.comparison(rows).savefig(folder / "figure.png")
+    plots.comparison(rows, set(chain(*experiment.primary))).savefig(folder / "figure.png")
     hits = records.read_hits(folder, experiment.seeds)
     text = tables.report(rows, teacher, experiment.primary, hits)
     print(f"\n{text}\n\nRows, logits and figure.png are in {folder}")

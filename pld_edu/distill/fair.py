@@ -29,7 +29,7 @@ from ..results.records import claim, provenance, write_predictions
 from .experiment import Experiment
 from .networks import Stack, build
 from .objectives import Loss, StackedLoss, cross_entropy, make_loss
-from .record import Row, accuracy
+from .record import Row, accuracy, pick_trials
 from .saturation import saturation
 from .train import Learner, Samples, Trainer, predict, to_device
 
@@ -250,22 +250,9 @@ def measure(data: Draw, on_test: Tensor, on_held_out: Tensor) -> dict[str, float
 
 
 def pick(screened: Iterable[Mapping[str, Any]]) -> dict[float, list[Setting]]:
-    """Each method's best setting, by the learning rate that is best for it.
-
-    The best has the highest held-out accuracy, as a mean over all draws and seeds of the screen;
-    the first of equals.
-    """
-    found: dict[tuple[Setting, float], list[float]] = {}
-    for row in screened:
-        trial = Setting(row["method"], row["temperature"]), row["learning_rate"]
-        found.setdefault(trial, []).append(row["held_out_top1"])
-    best: dict[str, tuple[Setting, float]] = {}
-    for trial in found:
-        rival = best.setdefault(trial[0].method, trial)
-        if np.mean(found[trial]) > np.mean(found[rival]):
-            best[trial[0].method] = trial
+    """Each method's best setting, by the learning rate that is best for it (`pick_trials`)."""
     picked: dict[float, list[Setting]] = {}
-    for setting, rate in best.values():
+    for setting, rate in pick_trials(screened, lambda setting: setting.method).values():
         picked.setdefault(rate, []).append(setting)
     return picked
 

@@ -1,7 +1,8 @@
 """What a run leaves behind: rows, predicted classes, curves, stored logits, the teacher's sizes."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,24 @@ class Record:
 def accuracy(logits: Tensor | np.ndarray, data: Samples, k: int = 1) -> float:
     """Top-k accuracy in percent."""
     return top_k_accuracy(torch.as_tensor(logits).cpu().numpy(), data.labels.cpu().numpy(), k)
+
+
+def pick_trials(
+    screen: Iterable[Mapping[str, Any]], group: Callable[[Setting], Any]
+) -> dict[Any, tuple[Setting, float]]:
+    """For each group of settings the setting and learning rate with the best held-out accuracy.
+
+    The accuracy is the mean over a screen's rows, such as several seeds; a trial with a student
+    that diverged (None) comes last, and the first of equals wins.
+    """
+    found: dict[tuple[Setting, float], list[float]] = {}
+    for row in screen:
+        trial = Setting(row["method"], row["temperature"]), row["learning_rate"]
+        top1 = row["held_out_top1"]
+        found.setdefault(trial, []).append(-math.inf if top1 is None else top1)
+    best: dict[Any, tuple[Setting, float]] = {}
+    for trial, own in found.items():
+        rival = best.setdefault(group(trial[0]), trial)
+        if np.mean(own) > np.mean(found[rival]):
+            best[group(trial[0])] = trial
+    return best

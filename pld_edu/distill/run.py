@@ -24,7 +24,7 @@ from .cuda_graph import CaptureError, can_capture
 from .experiment import Experiment, Recipe
 from .networks import Stack, build
 from .objectives import Loss, StackedLoss, cross_entropy, make_loss
-from .record import Owners, Record, Row, accuracy
+from .record import Owners, Record, Row, accuracy, pick_trials
 from .saturation import saturation
 from .stopping import Stop
 from .train import Learner, Samples, Trainer, predict, to_device
@@ -282,13 +282,8 @@ class Distillation:
             write_json(path, rows)
             checkpoint.unlink()
         jobs.wait_for(path)
-        picks: dict[Setting, Row] = {}
-        for row in json.loads(path.read_text()):
-            setting = Setting(row["method"], row["temperature"])
-            best = picks.setdefault(setting, row)
-            if best["held_out_top1"] is None or (row["held_out_top1"] or 0) > best["held_out_top1"]:
-                picks[setting] = row
-        self.rates = {setting: row["learning_rate"] for setting, row in picks.items()}
+        picked = pick_trials(json.loads(path.read_text()), lambda setting: setting)
+        self.rates = dict(picked.values())
 
     def train_students(self, seeds: Sequence[int], teacher: nn.Module) -> None:
         """Train the students of one job, evaluate them, and write its file."""

@@ -6,7 +6,7 @@ its own: not corrected for how many there are, unless `comparisons` says so.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,13 +59,16 @@ class ComparisonRow(NamedTuple):
     to_kd: Interval | None
 
 
-def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
+def compare(
+    rows: Iterable[Mapping[str, Any]], also: Collection[Setting] = ()
+) -> list[ComparisonRow]:
     """Compare the methods by Top-1 on the test set, in the result rows of one teacher and student.
 
-    First come cross-entropy and the other methods at temperature 1, then each at its picked
-    temperature, which may be 1 again: the lowest of those with the highest mean `held_out_top1`
-    over the seeds. The test set has no part in the pick, and a temperature at which a student
-    diverged is only picked if each of them has one.
+    First come cross-entropy, the other methods at temperature 1, and the settings named in `also`
+    unless they are picked anyway; then each method at its picked temperature, which may be 1 again:
+    the lowest of those with the highest mean `held_out_top1` over the seeds. The test set has no
+    part in the pick, and a temperature at which a student diverged is only picked if each of them
+    has one.
 
     Raises
     ------
@@ -91,7 +94,8 @@ def compare(rows: Iterable[Mapping[str, Any]]) -> list[ComparisonRow]:
         to_ce, to_kd = lead(setting, Setting("ce", None)), lead(setting, kd)
         return ComparisonRow(setting, picked, mean_interval(top1[setting]), to_ce, to_kd)
 
-    fixed = [row(setting, False) for setting in top1 if setting.temperature in (None, 1.0)]
+    named = {setting for setting in also if picks.get(setting.method) != setting}
+    fixed = [row(s, False) for s in top1 if s.temperature in (None, 1.0) or s in named]
     return fixed + [row(pick, True) for pick in picks.values() if pick.temperature is not None]
 
 

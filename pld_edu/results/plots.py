@@ -1,6 +1,6 @@
 """Result rows in, matplotlib `Figure` out: nothing is shown, no global style is touched."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,14 @@ with needs_extra("distill"):
     from matplotlib.ticker import LogLocator, NullLocator
 
 
-def comparison(rows: Iterable[Mapping[str, Any]]) -> Figure:
+def comparison(rows: Iterable[Mapping[str, Any]], also: Collection[Setting] = ()) -> Figure:
     """Every student's Top-1 as a pale dot; each setting's mean and 95% interval beneath.
 
     The settings of `pld_edu.results.comparison.compare` stand from top to bottom, each once; a
     line marks the mean of cross-entropy.
     """
     rows = list(rows)
-    top1, found = by_setting(rows, "top1"), compare(rows)
+    top1, found = by_setting(rows, "top1"), compare(rows, also)
     picked = {row.setting for row in found if row.picked}
     shown = {row.setting: row.top1 for row in found}
     figure, ((axes,),) = _canvas()

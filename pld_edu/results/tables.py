@@ -1,6 +1,7 @@
 """A run in words: the table, what its intervals mean, and how close PLD is to cross-entropy."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from textwrap import fill
 from typing import Any
 
@@ -48,7 +49,7 @@ def report(
 Teacher {teacher["name"]}: {teacher["parameters"]:,} parameters, Top-1 {teacher["top1"]:.1f}%. \
 Student {student}: {teacher["student_parameters"]:,} parameters.
 
-{primary_table(rows, primary, hits)}{comparison_table(compare(rows))}
+{primary_table(rows, primary, hits)}{comparison_table(compare(rows, set(chain(*primary))))}
 {diverged(rows)}
 {intervals} Lines at T = 1 are set against KD at T = 1,
 picked ones against KD at the T picked for KD; the pick has the best held-out accuracy:

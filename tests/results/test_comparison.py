@@ -60,6 +60,16 @@ def test_each_line_is_set_against_ce_and_against_kd_of_its_own_kind():
         assert line.to_kd == pytest.approx(expected, rel=1e-12)
 
 
+def test_settings_that_are_named_are_listed_once():
+    lines = compare(make_rows(TOP1, HELD_OUT), also={KD4, PLD4})
+    # KD's pick is T = 4 anyway.
+    found = [(line.setting, line.picked) for line in lines]
+    assert found == [(CE, 0), (KD1, 0), (PLD1, 0), (PLD4, 0), (KD4, 1), (PLD1, 1)]
+    named = lines[3]
+    assert named.top1 == pytest.approx(by_hand(TOP1[PLD4]))
+    assert named.to_kd == pytest.approx(by_hand(np.subtract(TOP1[PLD4], TOP1[KD1])))
+
+
 def test_the_order_of_the_rows_does_not_matter():
     rows = make_rows(TOP1, HELD_OUT)
     lines = {(line.setting, line.picked): line for line in compare(rows)}
