@@ -4,6 +4,7 @@ Every number is computed from the files in `notebooks/results` while the book is
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -110,9 +111,13 @@ def chapter(folder: Path) -> str:
     seeds = {row["seed"] for row in rows}
     name = "-".join(folder.relative_to(RESULTS).parts)
     title = f"{rows[0]['dataset']}: {rows[0]['teacher']} teaches {rows[0]['student']}"
+    students = experiment["student_recipe"]
+    if "screen" in experiment:  # its pick for each setting was used instead
+        used = sorted({row["learning_rate"] for row in rows})
+        students = students | {"learning_rate": " and ".join(f"{rate:g}" for rate in used)}
     opening = (
-        f"**{title}.** Students: {experiment['train']:,} training samples, "
-        f"{recipe(experiment['student_recipe'])}; seeds: {len(seeds)}."
+        f"**{title}.** Students: {experiment['train']:,} training samples, {recipe(students)}; "
+        f"seeds: {len(seeds)}."
     )
     if len(seeds) == 1:
         return f"{opening}\n\n{without_intervals(rows)}"
@@ -132,7 +137,8 @@ def chapter(folder: Path) -> str:
             "95% interval. The grey line is the mean of cross-entropy.",
         )
     )
-    if len({row["temperature"] for row in rows}) > 3:  # no curve goes through two points
+    curves = {(row["method"], row["temperature"]) for row in rows if row["method"] != "ce"}
+    if min(Counter(method for method, _ in curves).values()) > 2:  # two points make no curve
         parts.append(
             figure(
                 f"{name}-temperature",
